@@ -1,0 +1,122 @@
+//! The one place where routes are registered.
+//!
+//! No function here registers a route without a permission, so a route that nobody thought about cannot exist.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::routing::MethodRouter;
+use reeve_platform::Permission;
+use utoipa::openapi::{OpenApi, RefOr, Schema};
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use crate::app::App;
+use crate::{aliases, auth, routes};
+
+/// Where the API is documented.
+pub(crate) const ROOT: &str = "/api/v1";
+/// Where the same routes answer too.
+const SECOND_ROOT: &str = "/v1";
+
+/// One route and what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteEntry {
+    /// `GET`, `POST`, `DELETE`.
+    pub method: String,
+    /// The path with its parameters in braces.
+    pub path: String,
+    /// What a caller must be allowed to do.
+    pub permission: Permission,
+    /// Whether it is in the API's description; aliases are not.
+    pub documented: bool,
+}
+
+/// Routes as they are being registered.
+pub(crate) struct Routes {
+    router: Router<App>,
+    pub(crate) api: OpenApi,
+    pub(crate) table: Vec<RouteEntry>,
+}
+
+/// Every route there is.
+pub(crate) fn all() -> Routes {
+    let empty = Routes { router: Router::new(), api: OpenApi::default(), table: Vec::new() };
+    aliases::declare(routes::declare(empty))
+}
+
+impl Routes {
+    /// Routes of the API: documented under `/api/v1`, and the same under `/v1`.
+    pub(crate) fn api(mut self, permission: Permission, (schemas, paths, methods): UtoipaMethodRouter<App>) -> Self {
+        let methods = protected(permission, methods);
+        for (path, item) in paths.paths {
+            for (root, documented) in [(ROOT, true), (SECOND_ROOT, false)] {
+                self.router = self.router.route(&format!("{root}{path}"), methods.clone());
+                self.note(permission, &format!("{root}{path}"), methods_of(&item), documented);
+            }
+            self.document(format!("{ROOT}{path}"), item);
+        }
+        self.add_schemas(schemas);
+        self
+    }
+
+    /// Routes outside the API's root, documented: health, metrics, the description itself.
+    pub(crate) fn outside(mut self, permission: Permission, (schemas, paths, methods): UtoipaMethodRouter<App>) -> Self {
+        let methods = protected(permission, methods);
+        for (path, item) in paths.paths {
+            self.router = self.router.route(&path, methods.clone());
+            self.note(permission, &path, methods_of(&item), true);
+            self.document(path, item);
+        }
+        self.add_schemas(schemas);
+        self
+    }
+
+    /// The same routes under a path of a guide; they are not documented again.
+    pub(crate) fn alias(mut self, permission: Permission, path: &str, (_, paths, methods): UtoipaMethodRouter<App>) -> Self {
+        self.router = self.router.route(path, protected(permission, methods));
+        for (_, item) in paths.paths {
+            self.note(permission, path, methods_of(&item), false);
+        }
+        self
+    }
+
+    /// The routes without the table.
+    pub(crate) fn into_router(self) -> Router<App> {
+        self.router
+    }
+
+    fn note(&mut self, permission: Permission, path: &str, methods: Vec<&'static str>, documented: bool) {
+        let entries = methods.into_iter().map(|method| RouteEntry {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            permission,
+            documented,
+        });
+        self.table.extend(entries);
+    }
+
+    fn document(&mut self, path: String, item: utoipa::openapi::PathItem) {
+        match self.api.paths.paths.get_mut(&path) {
+            Some(known) => known.merge_operations(item),
+            None => {
+                self.api.paths.paths.insert(path, item);
+            }
+        }
+    }
+
+    fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
+        self.api.components.get_or_insert_with(Default::default).schemas.extend(schemas);
+    }
+}
+
+fn methods_of(item: &utoipa::openapi::PathItem) -> Vec<&'static str> {
+    [("GET", &item.get), ("POST", &item.post), ("DELETE", &item.delete), ("PUT", &item.put), ("PATCH", &item.patch)]
+        .into_iter()
+        .filter_map(|(method, operation)| operation.as_ref().map(|_| method))
+        .collect()
+}
+
+/// The routes behind the guard that demands the permission.
+fn protected(permission: Permission, methods: MethodRouter<App>) -> MethodRouter<App> {
+    methods.route_layer(from_fn(move |request: Request, next: Next| auth::guard(permission, request, next)))
+}

@@ -1,0 +1,52 @@
+//! The way in over HTTP: routes, authentication, problems, streams, and their description.
+//!
+//! A request goes through one place after another: [`dress`] gives it an id and dresses every answer, `auth` finds out
+//! who asks and whether their role may ask for this, a handler in `routes` reads the wire type and calls one function of
+//! the platform. Every route is registered through [`declare::Routes`], which cannot be called without naming the
+//! permission that the route needs; what is registered there is what the OpenAPI document says and what the coverage
+//! test walks.
+
+mod aliases;
+mod app;
+mod auth;
+mod declare;
+mod dress;
+mod extract;
+mod idempotency;
+mod metrics;
+mod openapi;
+mod problem;
+mod routes;
+mod server;
+mod stream;
+
+pub use app::HttpOptions;
+pub use declare::RouteEntry;
+pub use openapi::document as openapi_document;
+pub use server::serve;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use reeve_platform::Platform;
+use reeve_types::limits::REQUEST_BODY_BYTES_MAX;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+
+/// The whole API over a platform. It needs no socket: `tower::ServiceExt::oneshot` serves a request in the same process.
+pub fn router(platform: Platform, options: HttpOptions) -> Router {
+    let app = App::new(platform, options);
+    declare::all()
+        .into_router()
+        .fallback(problem::no_such_path)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), dress::dress))
+        .with_state(app)
+}
+
+/// Every route with the permission that it needs, aliases included; what the coverage test walks.
+pub fn route_table() -> Vec<RouteEntry> {
+    declare::all().table
+}

@@ -1,0 +1,234 @@
+//! Telling people: every question to people, and how each was settled, goes to every channel that is set up.
+//!
+//! The log is read in order from where reading stopped; notices go through an outbox in the store, so that neither a
+//! crash nor a dead receiver loses one. A notice is retried for a day, then given up visibly.
+
+pub mod wording;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reeve_store::StoredEvent;
+use reeve_types::{ApprovalStatus, Event, EventType};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Platform, PlatformError};
+
+/// How often a notice is tried before it is given up.
+const ATTEMPTS_MAX: u32 = 12;
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_secs(3 * 3600);
+/// How long one try may take.
+const TRY_LIMIT: Duration = Duration::from_secs(15);
+/// How often the outbox is looked at when nothing happens.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What happened to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// People are asked.
+    ApprovalCreated,
+    /// It was settled.
+    ApprovalResolved,
+}
+
+/// What people are told about a question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// What happened.
+    pub event_type: NoticeKind,
+    /// The question.
+    pub approval_id: String,
+    /// How it stands.
+    pub status: ApprovalStatus,
+    /// How much harm the act could do.
+    pub action: String,
+    /// The tool.
+    pub tool: String,
+    /// The agent.
+    pub agent: String,
+    /// `database:orders`.
+    pub resource: String,
+    /// The arguments in words, secrets masked.
+    pub arguments: String,
+    /// Who asked for the act.
+    pub requested_by: String,
+    /// When.
+    pub requested_at: jiff::Timestamp,
+    /// When this happened.
+    pub timestamp: jiff::Timestamp,
+    /// Until when it can be answered.
+    pub expires_at: jiff::Timestamp,
+    /// Who settled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_by: Option<String>,
+    /// When it was settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<jiff::Timestamp>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Where it can be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+/// A way to tell people.
+pub trait Channel: Send + Sync {
+    /// `webhook`, `email`.
+    fn name(&self) -> &'static str;
+
+    /// Whether this channel carries such a notice.
+    fn wants(&self, notice: &Notice) -> bool {
+        let _ = notice;
+        true
+    }
+
+    /// Tells. An error is a sentence that names no secret; it is tried again later.
+    fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), String>>;
+}
+
+impl Platform {
+    /// Reads the log for what people should be told and carries the outbox, until `stop`.
+    pub(crate) async fn tell_people(&self, stop: CancellationToken) {
+        if self.parts.channels.is_empty() {
+            return;
+        }
+        let mut records = self.store().subscribe();
+        loop {
+            if let Err(error) = self.fill_outbox().await {
+                tracing::error!("notices could not be prepared: {error}");
+            }
+            self.carry_outbox().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(IDLE) => {}
+                () = next_notice(&mut records) => {}
+            }
+        }
+    }
+
+    async fn fill_outbox(&self) -> Result<(), PlatformError> {
+        let store = self.store();
+        // On the first start with a channel only what happens from now on is told.
+        let mut from = match store.notified_up_to().await? {
+            Some(from) => from,
+            None => {
+                let size = store.log_head().await?.size;
+                store.enqueue(&reeve_types::TenantId::default_tenant(), vec![], size, self.clock().now()).await?;
+                size
+            }
+        };
+        loop {
+            let page = store.records_from(from, 500).await?;
+            let Some(last) = page.last().map(|record| record.seq) else { return Ok(()) };
+            for record in page.iter().filter(|record| is_notice(&record.event)) {
+                self.enqueue(record).await?;
+            }
+            from = last + 1;
+            store.enqueue(&reeve_types::TenantId::default_tenant(), vec![], from, self.clock().now()).await?;
+        }
+    }
+
+    async fn enqueue(&self, record: &StoredEvent) -> Result<(), PlatformError> {
+        let Some(notice) = self.notice(&record.event).await? else { return Ok(()) };
+        let payload = serde_json::to_string(&notice).map_err(|e| PlatformError::Invalid(e.to_string()))?;
+        let subject = record.event.event_id.to_string();
+        let wanted = self.parts.channels.iter().filter(|channel| channel.wants(&notice));
+        let notices = wanted.map(|channel| (subject.clone(), channel.name(), payload.clone())).collect();
+        self.store().enqueue(&record.event.tenant, notices, record.seq + 1, self.clock().now()).await?;
+        Ok(())
+    }
+
+    async fn notice(&self, event: &Event) -> Result<Option<Notice>, PlatformError> {
+        let Some(part) = &event.approval else { return Ok(None) };
+        let Some(approval) = self.store().approval(&event.tenant, &part.approval_id).await? else { return Ok(None) };
+        let created = event.event_type == EventType::ApprovalRequested;
+        let base = self.parts.options.base_url.as_deref().map(|url| url.trim_end_matches('/'));
+        Ok(Some(Notice {
+            event_type: if created { NoticeKind::ApprovalCreated } else { NoticeKind::ApprovalResolved },
+            approval_id: approval.approval_id.to_string(),
+            status: if created { ApprovalStatus::Pending } else { part.status },
+            action: approval.action_class.to_string(),
+            tool: approval.tool_name.clone(),
+            agent: approval.agent_name.clone(),
+            resource: approval.resource.label(),
+            arguments: in_words(&approval.arguments),
+            requested_by: approval.requester.label(),
+            requested_at: approval.requested_at,
+            timestamp: event.timestamp,
+            expires_at: approval.expires_at,
+            resolved_by: (!created).then(|| approval.resolved_by.clone()).flatten(),
+            resolved_at: (!created).then_some(approval.resolved_at).flatten(),
+            reason: if created { approval.message.clone() } else { part.reason.clone() },
+            link: base.map(|base| format!("{base}/api/v1/approvals/{}", approval.approval_id)),
+        }))
+    }
+
+    async fn carry_outbox(&self) {
+        let now = self.clock().now();
+        let due = match self.store().due_deliveries(now).await {
+            Ok(due) => due,
+            Err(error) => return tracing::error!("the outbox could not be read: {}", error.chain()),
+        };
+        for delivery in due {
+            let Some(channel) = self.channel(&delivery.channel) else { continue };
+            let told = match serde_json::from_str::<Notice>(&delivery.payload) {
+                Ok(notice) => match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).await {
+                    Ok(told) => told,
+                    Err(_) => Err(format!("no answer within {} s", TRY_LIMIT.as_secs())),
+                },
+                Err(e) => Err(format!("the notice cannot be read: {e}")),
+            };
+            let now = self.clock().now();
+            let noted = match told {
+                Ok(()) => self.store().delivered(delivery.delivery_id, now).await,
+                Err(reason) => {
+                    let again = (delivery.attempts + 1 < ATTEMPTS_MAX)
+                        .then(|| now.checked_add(pause(delivery.attempts)).unwrap_or(now));
+                    tracing::warn!(channel = channel.name(), attempt = delivery.attempts + 1, "a notice did not arrive: {reason}");
+                    self.store().not_delivered(delivery.delivery_id, reason, again, now).await
+                }
+            };
+            if let Err(error) = noted {
+                tracing::error!("the outbox could not be written: {}", error.chain());
+            }
+        }
+    }
+
+    fn channel(&self, name: &str) -> Option<&Arc<dyn Channel>> {
+        self.parts.channels.iter().find(|channel| channel.name() == name)
+    }
+}
+
+/// 2 s, 4 s, 8 s … up to three hours.
+fn pause(attempts: u32) -> Duration {
+    Duration::from_secs(2u64.saturating_pow(attempts.saturating_add(1))).min(PAUSE_MAX)
+}
+
+fn is_notice(event: &Event) -> bool {
+    matches!(event.event_type, EventType::ApprovalRequested | EventType::ApprovalResolved)
+}
+
+fn in_words(arguments: &serde_json::Value) -> String {
+    let Some(object) = arguments.as_object() else { return String::new() };
+    let words: Vec<String> = object
+        .iter()
+        .map(|(key, value)| match value {
+            serde_json::Value::String(text) => format!("{key}={text}"),
+            other => format!("{key}={other}"),
+        })
+        .collect();
+    words.join(" ").chars().take(500).collect()
+}
+
+async fn next_notice(records: &mut tokio::sync::broadcast::Receiver<Arc<reeve_store::Published>>) {
+    while let Ok(record) = records.recv().await {
+        if is_notice(&record.event) {
+            return;
+        }
+    }
+}

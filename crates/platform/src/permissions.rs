@@ -1,0 +1,128 @@
+//! What each role may ask for. Everything that is not listed is denied.
+//!
+//! A permission lets a caller ask; whether the act itself is allowed is policy's decision.
+
+use reeve_types::{Principal, PrincipalKind};
+
+/// Something that a route lets a caller do. Every route names one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permission {
+    /// Health, readiness, the API's description: anybody.
+    Public,
+    /// Look at agents, tools, roles, inventory, policies, approvals, records, journeys.
+    Look,
+    /// Ask a question in words, run a diagnosis.
+    Ask,
+    /// Ask for a tool that acts on databases.
+    RunDatabaseTools,
+    /// Answer questions to people.
+    Approve,
+    /// Take back one's own request (anybody's, for administrators).
+    Cancel,
+    /// Ask what policy would decide for somebody else.
+    CheckPolicy,
+    /// Bring records from another program.
+    WriteRecords,
+    /// Cosign the log's head.
+    Witness,
+    /// Make and revoke keys, see users and configuration, reload policies.
+    Administer,
+}
+
+impl Permission {
+    /// Every permission.
+    pub const ALL: [Self; 10] = [
+        Self::Public,
+        Self::Look,
+        Self::Ask,
+        Self::RunDatabaseTools,
+        Self::Approve,
+        Self::Cancel,
+        Self::CheckPolicy,
+        Self::WriteRecords,
+        Self::Witness,
+        Self::Administer,
+    ];
+
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Look => "look",
+            Self::Ask => "ask",
+            Self::RunDatabaseTools => "run_database_tools",
+            Self::Approve => "approve",
+            Self::Cancel => "cancel",
+            Self::CheckPolicy => "check_policy",
+            Self::WriteRecords => "write_records",
+            Self::Witness => "witness",
+            Self::Administer => "administer",
+        }
+    }
+
+    /// The roles that give it, besides `admin`, which gives all.
+    pub fn roles(self) -> &'static [&'static str] {
+        match self {
+            Self::Public | Self::Look | Self::Ask | Self::Cancel => &[],
+            Self::RunDatabaseTools => &["dba", "sre", "oncall", "sre-automation"],
+            Self::Approve => &["dba", "fleet-approver"],
+            Self::CheckPolicy => &["dba", "sre", "auditor"],
+            Self::WriteRecords => &["recorder"],
+            Self::Witness => &["witness"],
+            Self::Administer => &[],
+        }
+    }
+
+    /// Whether a caller has it. An agent has it when it, and everyone it acts for, has it.
+    pub fn allows(self, caller: &Principal) -> bool {
+        let own = match self {
+            Self::Public => return true,
+            // Whoever has proved who they are may look at their own tenant and ask.
+            Self::Look | Self::Ask | Self::Cancel => true,
+            Self::CheckPolicy | Self::WriteRecords if caller.kind == PrincipalKind::Service => true,
+            _ => caller.has_role("admin") || self.roles().iter().any(|role| caller.has_role(role)),
+        };
+        own && caller.on_behalf_of.as_deref().is_none_or(|next| self.allows(next))
+    }
+}
+
+/// The roles that mean something to Reeve itself, with what each is for.
+pub const KNOWN_ROLES: [(&str, &str); 12] = [
+    ("admin", "everything, except approving one's own requests"),
+    ("dba", "database tools; approves"),
+    ("sre", "database, Kubernetes and host tools"),
+    ("oncall", "database, Kubernetes and host tools; break glass"),
+    ("sre-automation", "the same for programs"),
+    ("k8s-admin", "Kubernetes tools"),
+    ("developer", "looks and asks"),
+    ("auditor", "looks, and asks what policy would decide"),
+    ("recorder", "brings records from another program"),
+    ("witness", "cosigns the head of the audit log"),
+    ("fleet-operator", "creates fleet jobs"),
+    ("fleet-approver", "approves fleet jobs and other acts"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reeve_types::AuthMethod;
+
+    fn user(roles: &[&str]) -> Principal {
+        Principal::new(PrincipalKind::User, "u", AuthMethod::ApiKey).with_roles(roles.iter().copied())
+    }
+
+    #[test]
+    fn nothing_but_looking_comes_without_a_role() {
+        let granted: Vec<_> = Permission::ALL.into_iter().filter(|p| p.allows(&user(&[]))).collect();
+        assert_eq!(granted, [Permission::Public, Permission::Look, Permission::Ask, Permission::Cancel]);
+    }
+
+    #[test]
+    fn an_agent_has_no_more_than_whom_it_acts_for() {
+        let mut agent = Principal::new(PrincipalKind::Agent, "a", AuthMethod::ApiKey).with_roles(["dba"]);
+        assert!(Permission::Approve.allows(&agent));
+        agent.on_behalf_of = Some(Box::new(user(&["developer"])));
+        assert!(!Permission::Approve.allows(&agent));
+    }
+}

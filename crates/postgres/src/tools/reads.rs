@@ -1,0 +1,100 @@
+//! The common form of reads: a few statements, each shown as a table or as fields, and the same as data.
+
+use reeve_types::{Arguments, ToolOutput};
+use serde_json::{Map, Value};
+
+use super::job::Job;
+use super::params::Param;
+use super::render::{banner, fields, table};
+use super::rows::{Rows, fetch};
+use super::trouble::Trouble;
+use crate::connect::Session;
+
+/// One statement of an answer.
+pub(super) struct Part {
+    key: &'static str,
+    title: Option<&'static str>,
+    sql: String,
+    params: Vec<Param>,
+    empty: &'static str,
+    single: bool,
+}
+
+impl Part {
+    /// A statement that gives any number of rows.
+    pub(super) fn rows(key: &'static str, sql: impl Into<String>) -> Self {
+        Self { key, title: None, sql: sql.into(), params: Vec::new(), empty: "None.", single: false }
+    }
+    /// A statement that gives one row, shown as fields.
+    pub(super) fn one(key: &'static str, sql: impl Into<String>) -> Self {
+        Self { single: true, ..Self::rows(key, sql) }
+    }
+    pub(super) fn titled(mut self, title: &'static str) -> Self {
+        self.title = Some(title);
+        self
+    }
+    pub(super) fn bind(mut self, params: Vec<Param>) -> Self {
+        self.params = params;
+        self
+    }
+    /// What is said when there are no rows.
+    pub(super) fn when_empty(mut self, words: &'static str) -> Self {
+        self.empty = words;
+        self
+    }
+}
+
+/// What a server hides from roles without `pg_read_all_stats`.
+const HIDDEN: &str = "<insufficient privilege>";
+const HIDDEN_NOTE: &str =
+    "Note: what other roles run is hidden from this role; GRANT pg_monitor to it to see everything.\n";
+
+/// Runs the parts that arguments and server version (as in `server_version_num`) call for.
+pub(super) async fn answer(
+    job: &Job<'_>,
+    parts: fn(&Arguments, u32) -> Result<Vec<Part>, Trouble>,
+) -> Result<ToolOutput, Trouble> {
+    let session = job.look().await?;
+    let parts = parts(job.args(), session.server_version_num())?;
+    show(&session, &parts).await
+}
+
+/// Runs the parts and shows their rows. One part gives its rows as data, several give an object by their keys.
+pub(super) async fn show(session: &Session, parts: &[Part]) -> Result<ToolOutput, Trouble> {
+    let mut text = String::new();
+    let mut data = Map::new();
+    let mut hidden = false;
+    for part in parts {
+        let rows = fetch(session, &part.sql, &part.params).await?;
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        if let Some(title) = part.title {
+            text.push_str(&banner(title));
+        }
+        text.push_str(&shown(part, &rows));
+        hidden |= rows.rows.iter().flat_map(|row| &row.0).any(|(_, value)| value == HIDDEN);
+        let value = match rows.first() {
+            Some(row) if part.single => row.object(),
+            None if part.single => Value::Null,
+            _ => rows.data(),
+        };
+        data.insert(part.key.to_owned(), value);
+    }
+    if hidden {
+        text.push_str(HIDDEN_NOTE);
+    }
+    let data = match (parts.len(), data.len()) {
+        (1, 1) => data.into_iter().next().map_or(Value::Null, |(_, value)| value),
+        _ => Value::Object(data),
+    };
+    Ok(ToolOutput::with_data(text, data))
+}
+
+fn shown(part: &Part, rows: &Rows) -> String {
+    match rows.first() {
+        None => format!("{}\n", part.empty),
+        Some(row) if part.single => fields(row),
+        Some(_) => table(rows),
+    }
+}

@@ -1,0 +1,131 @@
+//! Putting the parts together: the only place that knows them all, and the only caller of `Gate::new` outside tests.
+
+mod archive;
+mod channels;
+mod targets;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use reeve_gate::{Clock, Gate, GateOptions, Registry, SystemClock};
+use reeve_http::HttpOptions;
+use reeve_platform::identity::Identity;
+use reeve_platform::inventory::InventoryHolder;
+use reeve_platform::policies::Policies;
+use reeve_platform::{IdentityProvider, Platform, PlatformOptions, PlatformParts};
+use reeve_postgres::conninfo::Surroundings;
+use reeve_postgres::tools::{ToolOptions, VerifyOptions};
+use reeve_store::Store;
+use reeve_types::{KeyId, PrincipalKind, TenantId};
+
+use crate::config::{Config, Provider};
+
+/// The file that holds the administrator's key, for commands on the same machine.
+pub(crate) const TOKEN_FILE: &str = "admin.token";
+
+/// A platform that has been put together, with its routes.
+pub(crate) struct Built {
+    pub(crate) platform: Platform,
+    pub(crate) router: axum::Router,
+    /// The administrator's key.
+    pub(crate) token: String,
+}
+
+/// Puts a platform together from a configuration. Nothing runs yet, and nothing listens.
+pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(&config.data_dir, Arc::clone(&clock))
+        .map_err(|error| anyhow::anyhow!(error.chain()))
+        .with_context(|| format!("the data directory {} cannot be used", config.data_dir.display()))?;
+    let environment: reeve_platform::policies::Environment = Arc::new(|name| crate::config::surroundings::variable(name));
+    let (policies, set) = Policies::load(config.policy_files.clone(), environment, clock.now())?;
+    let inventory = Arc::new(InventoryHolder::load(config.inventory_file.clone(), targets::same_target())?);
+    let identity = Arc::new(Identity::load(
+        provider(config.identity.provider),
+        store.clone(),
+        Arc::clone(&clock),
+        config.identity.users_file.clone(),
+    )?);
+    let gate = Gate::new(
+        registry(config, &store, &inventory)?,
+        Arc::new(set),
+        Arc::clone(&inventory) as Arc<dyn reeve_gate::Inventory>,
+        Arc::new(store.clone()),
+        Arc::clone(&clock),
+        GateOptions {
+            mode: config.mode,
+            purpose_for_sensitive: config.require_purpose_for_sensitive,
+            approval_expiry: config.approval.expiry,
+            approval_valid_for: config.approval.valid_for,
+        },
+    );
+    let platform = Platform::new(PlatformParts {
+        gate,
+        store,
+        identity,
+        inventory,
+        policies: Arc::new(policies),
+        channels: channels::of(&config.notify)?,
+        clock,
+        options: PlatformOptions { base_url: config.notify.base_url.clone(), socket: config.audit_socket.clone() },
+    });
+    platform.policies().keep_text(&platform).await;
+    let token = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
+    let router = reeve_http::router(platform.clone(), HttpOptions::new(crate::config::shown_json(config)));
+    Ok(Built { platform, router, token })
+}
+
+fn provider(provider: Provider) -> IdentityProvider {
+    match provider {
+        Provider::Keys | Provider::Static => IdentityProvider::Keys,
+        Provider::Trusting => IdentityProvider::None,
+    }
+}
+
+fn registry(config: &Config, store: &Store, inventory: &Arc<InventoryHolder>) -> anyhow::Result<Registry> {
+    let options = ToolOptions {
+        verify: VerifyOptions {
+            attempts: config.verify.attempts,
+            initial_delay: config.verify.initial_delay,
+            max_delay: config.verify.max_delay,
+        },
+        ..ToolOptions::default()
+    };
+    let targets = targets::InventoryTargets::new(Arc::clone(inventory), Surroundings::of_process());
+    let archive = archive::StoreArchive::new(store.clone());
+    let mut registry = Registry::new();
+    for tool in reeve_postgres::tools::all(Arc::new(targets), Arc::new(archive), options) {
+        registry.register(tool)?;
+    }
+    Ok(registry)
+}
+
+/// The administrator's key: read from its file, or made at the first start. A file whose key is no longer known (the
+/// database was replaced) gets a new one.
+async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result<String> {
+    if let Ok(text) = std::fs::read_to_string(path) {
+        let token = text.trim().to_owned();
+        if platform.identity().identify(Some(&token), None).await.is_ok() {
+            return Ok(token);
+        }
+    }
+    let roles = BTreeSet::from(["admin".to_owned()]);
+    let note = "made at the first start; its text is in the data directory".to_owned();
+    let (key_id, token) = platform
+        .identity()
+        .create_key(TenantId::default_tenant(), PrincipalKind::User, "admin".to_owned(), roles, note)
+        .await?;
+    reeve_store::write_private(path, &format!("{token}\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
+    record_new_token(platform, &key_id).await;
+    Ok(token)
+}
+
+async fn record_new_token(platform: &Platform, key_id: &KeyId) {
+    let note = format!("the administrator's key {key_id} was made and written to {TOKEN_FILE}");
+    let event = platform.own_event(reeve_types::EventType::IdentityChanged, note);
+    if let Err(error) = platform.record(event).await {
+        tracing::error!("a new administrator's key could not be recorded: {error}");
+    }
+}

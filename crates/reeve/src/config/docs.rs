@@ -1,0 +1,88 @@
+//! The table of settings for people: the reference page, and what holds in this process.
+
+use std::fmt::Write as _;
+
+use reeve_types::mask_dsn;
+use serde::Serialize;
+
+use super::keys::{EXTRA_LISTENER, KEYS, Kind};
+use super::layers::{Settings, Source};
+
+/// One setting as it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Shown {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its value, secrets masked; the default in words when nobody set it, none when there is none.
+    pub(crate) value: Option<String>,
+    /// Where it comes from.
+    pub(crate) source: String,
+}
+
+/// Every setting with its value and where it comes from.
+pub(crate) fn shown(settings: &Settings) -> Vec<Shown> {
+    let mut all = Vec::new();
+    for key in KEYS {
+        let setting = settings.get(key.name);
+        let value = match setting {
+            None => Some(key.default.to_owned()).filter(|text| !text.is_empty()),
+            Some(setting) => Some(match key.kind {
+                Kind::Secret => reeve_types::secret::MASK.to_owned(),
+                Kind::Url => masked_url(&setting.raw.line()),
+                Kind::Text | Kind::Path | Kind::TextList | Kind::PathList | Kind::Number | Kind::Switch => {
+                    setting.raw.line()
+                }
+            }),
+        };
+        let source = setting.map_or(Source::Default, |setting| setting.source.clone());
+        all.push(Shown { name: key.name, value, source: source.to_string() });
+        if let ("listen", Some(extra)) = (key.name, &settings.extra_listener) {
+            all.push(Shown { name: "listen (also)", value: Some(extra.raw.line()), source: extra.source.to_string() });
+        }
+    }
+    all
+}
+
+/// The path of a webhook is its secret, so only the server of a URL is shown when there is more to it.
+fn masked_url(text: &str) -> String {
+    match reqwest::Url::parse(text) {
+        Ok(url) if url.path() != "/" || url.query().is_some() => {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            let host = url.host_str().unwrap_or_default();
+            format!("{}://{host}{port}/{}", url.scheme(), reeve_types::secret::MASK)
+        }
+        _ => mask_dsn(text),
+    }
+}
+
+/// The reference page, in Markdown.
+pub(crate) fn reference() -> String {
+    let mut page = String::from(
+        "# Settings\n\n\
+         A setting comes from `reeve.toml` (in the working directory, `~/.config/reeve/` or `/etc/reeve/`, or the file\n\
+         that `--config` or `REEVE_CONFIG` names), then from its variable, then from a flag; later ones win. An empty\n\
+         variable counts as not set. `reeve config` shows what holds and where it comes from.\n\n\
+         | Setting | Is a | Variable | Also read | Default |\n|---|---|---|---|---|\n",
+    );
+    for key in KEYS {
+        let aliases: Vec<String> = key.aliases.iter().map(|alias| format!("`{alias}`")).collect();
+        let default = if key.default.is_empty() { "–" } else { key.default };
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | `{}` | {} | {default} |",
+            key.name,
+            key.kind.words(),
+            key.variable(),
+            if aliases.is_empty() { "–".to_owned() } else { aliases.join(", ") },
+        );
+    }
+    page.push('\n');
+    for key in KEYS {
+        let _ = writeln!(page, "* `{}`: {}", key.name, key.meaning);
+    }
+    let _ = writeln!(
+        page,
+        "\n`{EXTRA_LISTENER}` adds one more address to `listen`, unless `REEVE_LISTEN` or `--listen` says exactly where to listen."
+    );
+    page
+}

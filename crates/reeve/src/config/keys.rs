@@ -1,0 +1,147 @@
+//! The one table of settings: their names, what they mean, and which variables set them.
+//!
+//! The loader, `reeve config` and the reference page (`reeve config --docs`) all read this table, so a setting cannot be
+//! accepted without being documented, nor documented without being accepted.
+
+/// What a value of a setting is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One text.
+    Text,
+    /// A text that is never shown.
+    Secret,
+    /// A text in which passwords are masked when it is shown.
+    Url,
+    /// A path; relative to the file that names it, or to the working directory.
+    Path,
+    /// Texts; in a variable separated by commas.
+    TextList,
+    /// Paths; in a variable separated by commas.
+    PathList,
+    /// A whole number from 0 on.
+    Number,
+    /// `true` or `false`.
+    Switch,
+}
+
+impl Kind {
+    /// The kind in words, as messages and the reference page say it.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Text | Self::Secret => "text",
+            Self::Url => "URL",
+            Self::Path => "path",
+            Self::TextList => "list of texts",
+            Self::PathList => "list of paths",
+            Self::Number => "whole number",
+            Self::Switch => "true or false",
+        }
+    }
+
+    /// Whether it holds more than one value.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::TextList | Self::PathList)
+    }
+}
+
+/// One setting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// Its name in `reeve.toml`, tables joined with dots.
+    pub(crate) name: &'static str,
+    /// What its value is.
+    pub(crate) kind: Kind,
+    /// Variables of the guides that set it too, first match wins. Each yields to the setting's own `REEVE_` variable.
+    pub(crate) aliases: &'static [&'static str],
+    /// What holds when nobody sets it, in words; empty for nothing.
+    pub(crate) default: &'static str,
+    /// What it does.
+    pub(crate) meaning: &'static str,
+}
+
+impl Key {
+    /// Its own variable: `approval.expiry_minutes` is `REEVE_APPROVAL_EXPIRY_MINUTES`.
+    pub(crate) fn variable(&self) -> String {
+        format!("REEVE_{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+/// The setting of a name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// A variable of the guides that adds one more address to `listen` instead of replacing it.
+pub(crate) const EXTRA_LISTENER: &str = "HELPDESK_AUDIT_ADDR";
+
+macro_rules! keys {
+    ($($name:literal, $kind:ident, [$($alias:literal),*], $default:literal, $meaning:literal;)*) => {
+        /// Every setting, in the order in which it is shown.
+        pub(crate) static KEYS: &[Key] = &[$(Key {
+            name: $name, kind: Kind::$kind, aliases: &[$($alias),*], default: $default, meaning: $meaning,
+        },)*];
+    };
+}
+
+keys! {
+    "listen", TextList, ["HELPDESK_GATEWAY_ADDR"], "127.0.0.1:8080, in a container 0.0.0.0:8080",
+        "Addresses on which the server listens: `IP:PORT`, `localhost:PORT` or `:PORT` for every interface.";
+    "data_dir", Path, [], "$XDG_DATA_HOME/reeve or ~/.local/share/reeve, for root /var/lib/reeve",
+        "The directory that holds everything Reeve remembers: state, audit log, keys. Only its owner may read it.";
+    "mode", Text, ["HELPDESK_OPERATING_MODE"], "readonly",
+        "`readonly`: policy alone decides; `readonly-governed`: everything that changes something is refused, whatever \
+         policy says; `fix`: changes are expected, and the server starts only with policies and somebody to ask.";
+    "require_purpose_for_sensitive", Switch, ["HELPDESK_REQUIRE_PURPOSE_FOR_SENSITIVE"], "false",
+        "Refuse acts on resources of sensitivity `pii` or `critical` unless the caller declares a purpose.";
+    "policy.files", PathList, ["HELPDESK_POLICY_FILE"], "",
+        "Policy files (`.yaml`, `.yml`, `.cedar`) or directories of them. Without any, the built-in policies hold.";
+    "inventory.file", Path, ["HELPDESK_INFRA_CONFIG"], "",
+        "The inventory (`infrastructure.json`). Once set, a target outside it is refused.";
+    "identity.provider", Text, ["HELPDESK_IDENTITY_PROVIDER"], "keys",
+        "Who is believed: `keys` (API keys and the users file), `static` (the same, and the users file must be there) or \
+         `none` (everybody is who they say; only while every listen address is a loopback address).";
+    "identity.users_file", Path, ["HELPDESK_USERS_FILE"], "",
+        "Users, service accounts and their roles.";
+    "approval.expiry_minutes", Number, [], "60",
+        "How long people have to answer a request for approval.";
+    "approval.valid_for_minutes", Number, [], "10",
+        "How long an approved act may wait before it must have begun.";
+    "notify.webhook", Url, ["HELPDESK_APPROVAL_WEBHOOK"], "",
+        "A URL that is told of every approval; a Slack webhook gets Slack's form.";
+    "notify.base_url", Url, ["HELPDESK_APPROVAL_BASE_URL"], "",
+        "Where people reach this server, for links in notices.";
+    "notify.smtp.host", Text, ["SMTP_HOST"], "",
+        "The mail server for notices. Without it no mail is sent.";
+    "notify.smtp.port", Number, ["SMTP_PORT"], "587",
+        "Its port. 465 speaks TLS from the start, any other asks for STARTTLS.";
+    "notify.smtp.user", Text, ["SMTP_USER"], "",
+        "The account there.";
+    "notify.smtp.password", Secret, ["SMTP_PASSWORD"], "",
+        "Its password.";
+    "notify.smtp.from", Text, ["HELPDESK_EMAIL_FROM"], "",
+        "The sender of notices.";
+    "notify.smtp.to", TextList, ["HELPDESK_EMAIL_TO"], "",
+        "Who gets them.";
+    "audit.socket", Path, ["HELPDESK_AUDIT_SOCKET"], "",
+        "A unix socket on which every new record is streamed, one JSON object per line.";
+    "verify.attempts", Number, ["HELPDESK_VERIFY_MAX_ATTEMPTS"], "3",
+        "How often a change is re-checked before it counts as not having taken effect.";
+    "verify.initial_delay_s", Number, ["HELPDESK_VERIFY_INITIAL_DELAY_S"], "3",
+        "Seconds before the second check; each further wait is twice as long.";
+    "verify.max_delay_s", Number, ["HELPDESK_VERIFY_MAX_DELAY_S"], "15",
+        "The longest wait between two checks, in seconds.";
+    "shutdown.grace_seconds", Number, [], "15",
+        "How long work in progress may go on after the server was told to stop.";
+    "shutdown.hard_seconds", Number, [], "20",
+        "When the server ends whatever still runs.";
+    "log.level", Text, ["HELPDESK_LOG_LEVEL"], "info",
+        "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,reeve_gate=debug`.";
+    "log.format", Text, [], "text",
+        "`text` for people, `json` for programs.";
+    "server", Url, ["HELPDESK_GATEWAY_URL", "HELPDESK_AUDIT_URL"], "the first listen address",
+        "Which server the other commands talk to.";
+    "api_key", Secret, ["HELPDESK_APPROVAL_KEY", "HELPDESK_CLIENT_API_KEY"], "the data directory's admin.token, on the same machine",
+        "The key with which the other commands say who you are.";
+    "user", Text, ["HELPDESK_APPROVAL_USER", "HELPDESK_CLIENT_USER"], "",
+        "The user whom the other commands name (`X-User`); for servers that believe the users file or everybody.";
+}

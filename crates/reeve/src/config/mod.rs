@@ -1,0 +1,208 @@
+//! Configuration: `reeve.toml`, then `REEVE_*` variables and the guides' aliases, then flags.
+//!
+//! Everything here is pure: [`surroundings`] alone looks at the process and its files. [`load`] turns what was typed into
+//! a [`Config`] that has been checked, with absolute paths and every default applied, or into every complaint at once.
+
+mod check;
+mod docs;
+mod file;
+mod keys;
+mod layers;
+pub(crate) mod surroundings;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reeve_gate::OperatingMode;
+use reeve_types::secret::SecretString;
+
+pub(crate) use check::load;
+pub(crate) use docs::{reference, shown};
+pub(crate) use layers::{Flag, Source};
+pub(crate) use surroundings::Surroundings;
+
+/// The settings of one process: checked, absolute, complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Where the server listens; never empty, without duplicates. Port 0 lets the system choose.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Where everything is kept; absolute, not necessarily there yet.
+    pub(crate) data_dir: PathBuf,
+    /// What the whole installation may do.
+    pub(crate) mode: OperatingMode,
+    /// Whether acts on `pii` and `critical` resources need a declared purpose.
+    pub(crate) require_purpose_for_sensitive: bool,
+    /// Policy files and directories, absolute; empty means the built-in policies.
+    pub(crate) policy_files: Vec<PathBuf>,
+    /// The inventory, absolute.
+    pub(crate) inventory_file: Option<PathBuf>,
+    /// Who is believed.
+    pub(crate) identity: IdentityConfig,
+    /// How long questions to people live.
+    pub(crate) approval: ApprovalConfig,
+    /// How people are told.
+    pub(crate) notify: NotifyConfig,
+    /// The unix socket that streams new records, absolute.
+    pub(crate) audit_socket: Option<PathBuf>,
+    /// How changes are re-checked.
+    pub(crate) verify: VerifyConfig,
+    /// How the server stops.
+    pub(crate) shutdown: ShutdownConfig,
+    /// What is logged, and how.
+    pub(crate) log: LogConfig,
+    /// How the other commands reach the server.
+    pub(crate) client: ClientConfig,
+    /// What is allowed but dangerous or without effect; each to be said once at start.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Whose word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Provider {
+    /// API keys, and the users file when there is one.
+    Keys,
+    /// Everybody is who they say. Every listen address is a loopback address.
+    Trusting,
+}
+
+/// Who is believed.
+#[derive(Debug, Clone)]
+pub(crate) struct IdentityConfig {
+    /// Whose word counts.
+    pub(crate) provider: Provider,
+    /// Users and roles, absolute.
+    pub(crate) users_file: Option<PathBuf>,
+}
+
+/// How long questions to people live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ApprovalConfig {
+    /// How long people have to answer.
+    pub(crate) expiry: Duration,
+    /// How long an approved act may wait before it must have begun.
+    pub(crate) valid_for: Duration,
+}
+
+/// How people are told.
+#[derive(Debug, Clone)]
+pub(crate) struct NotifyConfig {
+    /// A URL that is told of approvals. It may hold a token.
+    pub(crate) webhook: Option<SecretString>,
+    /// Where people reach this server; without a trailing slash.
+    pub(crate) base_url: Option<String>,
+    /// The mail server.
+    pub(crate) smtp: Option<SmtpConfig>,
+}
+
+/// A mail server and what to send through it.
+#[derive(Debug, Clone)]
+pub(crate) struct SmtpConfig {
+    /// Its name.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// The account there.
+    pub(crate) user: Option<String>,
+    /// Its password; only with a user.
+    pub(crate) password: Option<SecretString>,
+    /// The sender.
+    pub(crate) from: String,
+    /// The receivers; never empty.
+    pub(crate) to: Vec<String>,
+}
+
+/// How changes are re-checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VerifyConfig {
+    /// How often at most; at least 1.
+    pub(crate) attempts: u32,
+    /// The first wait.
+    pub(crate) initial_delay: Duration,
+    /// The longest wait; not below the first.
+    pub(crate) max_delay: Duration,
+}
+
+/// How the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShutdownConfig {
+    /// How long work in progress may go on.
+    pub(crate) grace: Duration,
+    /// When everything ends, counted from the same moment; not before the grace is over.
+    pub(crate) hard: Duration,
+}
+
+/// The shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct LogConfig {
+    /// A filter that has been checked.
+    pub(crate) level: String,
+    /// The shape of log lines.
+    pub(crate) format: LogFormat,
+}
+
+/// How commands reach the server.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientConfig {
+    /// The server; an `http` or `https` URL without a trailing slash.
+    pub(crate) server: String,
+    /// Whether somebody named it. If so, nothing else is tried.
+    pub(crate) server_named: bool,
+    /// The key that was given; without one the data directory's token may serve.
+    pub(crate) api_key: Option<SecretString>,
+    /// The user to name.
+    pub(crate) user: Option<String>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigError {
+    /// Where it was typed.
+    pub(crate) source: Source,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do; may be empty.
+    pub(crate) hint: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Default => {}
+            Source::File { .. } | Source::Variable(_) | Source::Flag(_) => write!(f, "{}: ", self.source)?,
+        }
+        f.write_str(&self.message)?;
+        if !self.hint.is_empty() {
+            write!(f, "\n  help: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with the configuration. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConfigErrors(pub(crate) Vec<ConfigError>);
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if at == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! Starting, running and stopping the server.
+//!
+//! The first SIGTERM or SIGINT stops accepting, lets running acts end within the grace, then tells them to stop, and
+//! ends at the hard limit; the second signal ends at once. What is cut off is found as interrupted at the next start.
+//! SIGHUP reads policies, inventory and users again.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reeve_platform::Platform;
+use reeve_types::EventType;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::boot::{self, Built};
+use crate::config::{Config, ShutdownConfig};
+
+/// What the store has at the very end to sign its last checkpoint.
+const STORE_CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs the server until it is told to stop.
+pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let Built { platform, router, .. } = boot::build(&config).await?;
+    let listeners = bind(&config.listen).await?;
+    let addresses: Vec<String> =
+        listeners.iter().filter_map(|l| l.local_addr().ok()).map(|address| format!("http://{address}")).collect();
+    let mut signals = Signals::new()?;
+
+    let stop = CancellationToken::new();
+    let hard = CancellationToken::new();
+    let http = tokio::spawn(reeve_http::serve(listeners, router, stop.clone(), hard.clone()));
+    let beside = tokio::spawn({
+        let (platform, stop) = (platform.clone(), stop.clone());
+        async move { platform.run(stop).await }
+    });
+    announce(&platform, &addresses).await;
+
+    loop {
+        match signals.next().await {
+            Asked::Reload => platform.reload_changed().await,
+            Asked::Stop(name) => {
+                tracing::info!("{name}: no new requests; running acts have {:?} to end", config.shutdown.grace);
+                break;
+            }
+        }
+    }
+    stop.cancel();
+    let ended = tokio::select! {
+        cut_off = wind_down(&platform, config.shutdown, http, beside) => cut_off,
+        () = signals.second() => {
+            tracing::warn!("asked a second time: ending now");
+            platform.gate().stop_now();
+            None
+        }
+    };
+    hard.cancel();
+    finish(&platform, ended).await
+}
+
+async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; is another server there? Choose another with --listen"))?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+async fn announce(platform: &Platform, addresses: &[String]) {
+    let note = format!("started, version {}, listening on {}", env!("CARGO_PKG_VERSION"), addresses.join(", "));
+    tracing::info!("{note}");
+    if let Err(error) = platform.record(platform.own_event(EventType::Lifecycle, note)).await {
+        tracing::error!("the start could not be recorded: {error}; acts that change something will be refused");
+    }
+}
+
+type Task<T> = tokio::task::JoinHandle<T>;
+
+/// Waits for everything to end, as long as it may. Says how many acts were cut off.
+async fn wind_down(
+    platform: &Platform,
+    limits: ShutdownConfig,
+    http: Task<()>,
+    beside: Task<()>,
+) -> Option<usize> {
+    let last = limits.hard.saturating_sub(limits.grace);
+    let cut_off = platform.gate().drain(limits.grace, last).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(http, beside) }).await;
+    Some(cut_off)
+}
+
+async fn finish(platform: &Platform, cut_off: Option<usize>) -> anyhow::Result<ExitCode> {
+    let note = match cut_off {
+        Some(0) => "stopped; every act had ended".to_owned(),
+        Some(n) => format!("stopped; {n} acts were cut off and are settled at the next start"),
+        None => "stopped at once; acts that were running are settled at the next start".to_owned(),
+    };
+    tracing::info!("{note}");
+    let close = async {
+        let _ = platform.record(platform.own_event(EventType::Lifecycle, note)).await;
+        platform.store().close().await;
+    };
+    let _ = tokio::time::timeout(STORE_CLOSE_LIMIT, close).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+enum Asked {
+    Stop(&'static str),
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let of = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: of(SignalKind::terminate())?,
+            interrupt: of(SignalKind::interrupt())?,
+            hangup: of(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Asked::Stop("SIGINT"),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    async fn second(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

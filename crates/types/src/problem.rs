@@ -1,0 +1,84 @@
+//! Why a request was not done, for clients.
+//!
+//! A problem becomes `application/problem+json` (RFC 9457). The set is closed, the HTTP status of each is fixed here,
+//! and every one has a page under `docs/problems/`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
+        /// What kind of problem it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ProblemCode { $($(#[$doc])* $name,)* }
+
+        impl ProblemCode {
+            /// Every problem.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The stable code that clients compare.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+            /// The HTTP status.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$name => $status,)* }
+            }
+            /// A short summary, the same every time.
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+problems! {
+    /// A body, header, parameter or identifier cannot be read.
+    BadRequest = "bad_request", 400, "The request cannot be read";
+    /// No credentials, or wrong ones.
+    Unauthenticated = "unauthenticated", 401, "You have not said who you are";
+    /// The caller lacks the permission.
+    Forbidden = "forbidden", 403, "You may not do this";
+    /// Policy says no.
+    PolicyDenied = "policy_denied", 403, "Policy denies this";
+    /// An approver may not approve their own act.
+    OwnRequest = "own_request", 403, "Someone else must decide about your own request";
+    /// There is no such thing, or not for this caller.
+    NotFound = "not_found", 404, "There is no such thing";
+    /// The method does not fit the path.
+    MethodNotAllowed = "method_not_allowed", 405, "The method does not fit the path";
+    /// The state has moved on.
+    Conflict = "conflict", 409, "It is no longer in the state you expect";
+    /// The approval no longer fits the act.
+    Stale = "stale", 409, "The approval no longer fits the act";
+    /// The same idempotency key came with another request.
+    IdempotencyMismatch = "idempotency_mismatch", 409, "The idempotency key was used for another request";
+    /// The body is too large.
+    TooLarge = "too_large", 413, "The request is too large";
+    /// The body's type is not understood.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The content type is not understood";
+    /// The tool was run and failed.
+    ToolFailed = "tool_failed", 422, "The tool failed";
+    /// The arguments do not fit the tool.
+    InvalidArguments = "invalid_arguments", 400, "The arguments do not fit the tool";
+    /// The target is not in the inventory.
+    UnknownTarget = "unknown_target", 404, "The target is not in the inventory";
+    /// Too many requests.
+    RateLimited = "rate_limited", 429, "Too many requests";
+    /// A bug, or something that nobody foresaw.
+    Internal = "internal", 500, "Something went wrong inside";
+    /// The audit log or the database cannot commit.
+    RecordUnavailable = "record_unavailable", 503, "Nothing can be recorded, so nothing is done";
+    /// Not set up, or shutting down.
+    Unavailable = "unavailable", 503, "Not available now";
+    /// It took too long.
+    Timeout = "timeout", 504, "It took too long";
+}
+
+impl fmt::Display for ProblemCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
