@@ -101,6 +101,8 @@ pub(crate) fn order(mut findings: Vec<Finding>) -> Vec<Finding> {
         // Explained findings of a graver kind come before the next free one, once their cause has been told.
         take_ready(&mut ordered, &mut waiting, |candidate| candidate.severity < severity);
         ordered.push(finding);
+        // What is as grave as its cause follows it directly.
+        take_ready(&mut ordered, &mut waiting, |candidate| candidate.severity <= severity);
     }
     take_ready(&mut ordered, &mut waiting, |_| true);
     // What names a cause that is not among the findings is told all the same.

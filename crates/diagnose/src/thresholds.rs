@@ -80,6 +80,8 @@ pub struct Thresholds {
     pub archive_ready_critical: i64,
     /// The WAL directory may be this many times `max_wal_size` before it is called large: it is a soft limit.
     pub wal_over_max: f64,
+    /// A smaller WAL directory is never called large: it is gone with the next checkpoint.
+    pub wal_bytes_min: i64,
     /// Counters younger than this say nothing about a habit: an hour holds at least a dozen timed checkpoints.
     pub habit_secs: f64,
     /// Fewer checkpoints than this are no sample.
@@ -164,6 +166,7 @@ impl Default for Thresholds {
             slot_retained_critical_bytes: 10 * GB,
             archive_ready_critical: 10,
             wal_over_max: 2.0,
+            wal_bytes_min: GB,
             habit_secs: 3600.0,
             checkpoints_min: 10,
             checkpoints_forced: 0.5,

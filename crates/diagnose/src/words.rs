@@ -70,6 +70,10 @@ pub fn percent(share: f64) -> String {
         return "0 %".to_owned();
     }
     let value = share * 100.0;
+    // Not all is less than all.
+    if (99.5..100.0).contains(&value) {
+        return "over 99 %".to_owned();
+    }
     if (0.0..10.0).contains(&value) && value.fract() >= 0.05 {
         format!("{value:.1} %")
     } else {
@@ -163,7 +167,8 @@ mod tests {
         assert_eq!(list(&["a"], 3), "a");
         assert_eq!(list(&["a", "b", "c"], 3), "a, b and c");
         assert_eq!(list(&["a", "b", "c", "d"], 2), "a, b and 2 more");
-        assert_eq!(percent(0.995), "100 %");
+        assert_eq!(percent(0.9951), "over 99 %");
+        assert_eq!(percent(1.0), "100 %");
         assert_eq!(percent(0.042), "4.2 %");
     }
 

@@ -135,17 +135,25 @@ fn scope(policy: &Policy, rule: &Rule, needs: &mut Needs) -> String {
     text
 }
 
-/// `None` means everybody.
+/// `None` means everybody. However many are named, the expression stays flat.
 fn principals(parties: &[Party]) -> Option<String> {
-    let mut any_of = Vec::new();
+    let (mut users, mut services, mut roles) = (Vec::new(), Vec::new(), Vec::new());
     for party in parties {
-        any_of.push(match party {
+        match party {
             Party::Any => return None,
-            Party::User(id) => format!("principal in User::{}", quoted(id)),
-            Party::Service(id) => format!("principal in Service::{}", quoted(id)),
-            Party::Role(role) => format!("principal in Role::{}", quoted(role)),
-        });
+            Party::User(id) => users.push(format!("User::{}", quoted(id))),
+            Party::Service(id) => services.push(format!("Service::{}", quoted(id))),
+            Party::Role(role) => roles.push(format!("Role::{}", quoted(role))),
+        }
     }
+    let any_of: Vec<String> = [roles, users, services]
+        .iter()
+        .filter_map(|named| match named.as_slice() {
+            [] => None,
+            [one] => Some(format!("principal in {one}")),
+            several => Some(format!("principal in [{}]", several.join(", "))),
+        })
+        .collect();
     if any_of.is_empty() { None } else { Some(any_of.join(" || ")) }
 }
 
@@ -161,10 +169,18 @@ fn targets(targets: &[Target], needs: &mut Needs) -> Option<String> {
         any_of.push(all_of.join(" && "));
     }
     *needs = own;
-    match any_of.as_slice() {
-        [] => None,
-        [one] => Some(one.clone()),
-        several => Some(format!("({})", several.join(") || ("))),
+    if any_of.is_empty() { None } else { Some(either(&any_of)) }
+}
+
+/// Expressions of which one must hold, as a balanced tree: a long chain would nest as deeply as it is long.
+fn either(any_of: &[String]) -> String {
+    match any_of {
+        [] => "false".to_owned(),
+        [one] => one.clone(),
+        several => {
+            let (left, right) = several.split_at(several.len() / 2);
+            format!("({}) || ({})", either(left), either(right))
+        }
     }
 }
 

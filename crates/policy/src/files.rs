@@ -15,6 +15,7 @@ use reeve_types::{ActionClass, Effect};
 use serde::Serialize;
 
 use crate::source::{Complaints, LoadError, Place, Source, closest};
+use crate::statements;
 
 /// One policy of a Cedar file.
 #[derive(Debug, Clone, Serialize)]
@@ -44,13 +45,40 @@ const PERMIT_ANNOTATIONS: [&str; 7] =
     ["name", "description", "message", "priority", "effect", "quorum", "approver_roles"];
 const FORBID_ANNOTATIONS: [&str; 3] = ["name", "description", "message"];
 
-/// Reads one file. The second part is what the type checker warns of.
-pub(crate) fn read(source: &Source, schema: &Schema) -> Result<(Vec<FilePolicy>, Vec<String>), Vec<LoadError>> {
+/// What one file holds, and what the type checker warns of.
+pub(crate) type Read = (Vec<FilePolicy>, Vec<String>);
+
+/// Reads one file.
+pub(crate) fn read(source: &Source, schema: &Schema) -> Result<Read, Vec<LoadError>> {
     let mut complaints = Complaints::about(source);
     if source.text.len() > crate::yaml::MAX_BYTES {
         complaints.add(Place::default(), "the file is too large for a policy file", "split it");
         return Err(complaints.into_found());
     }
+    let places = match statements::find(&source.text) {
+        Ok(places) => places,
+        Err(refused) => {
+            let hint = "split the policy into several, or compare with a set: `[\"a\", \"b\"].contains(…)`";
+            complaints.add(refused.place, refused.message, hint);
+            return Err(complaints.into_found());
+        }
+    };
+    // The parser and the type checker recurse; see `statements` for how deep they can get.
+    let parsed = std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(statements::STACK_BYTES)
+            .spawn_scoped(scope, || parse(source, &places, schema))
+            .ok()
+            .and_then(|thread| thread.join().ok())
+    });
+    parsed.unwrap_or_else(|| {
+        complaints.add(Place::default(), "the file could not be parsed", "try it in smaller files");
+        Err(complaints.into_found())
+    })
+}
+
+fn parse(source: &Source, places: &[Place], schema: &Schema) -> Result<Read, Vec<LoadError>> {
+    let mut complaints = Complaints::about(source);
     let set = match PolicySet::from_str(&source.text) {
         Ok(set) => set,
         Err(errors) => {
@@ -61,7 +89,6 @@ pub(crate) fn read(source: &Source, schema: &Schema) -> Result<(Vec<FilePolicy>,
             return Err(complaints.into_found());
         }
     };
-    let places = statements(&source.text);
     if set.templates().next().is_some() {
         let place = places.first().copied().unwrap_or_default();
         complaints.add(
@@ -206,39 +233,4 @@ fn place_of(error: &dyn Diagnostic, text: &str) -> Place {
         .and_then(|mut labels| labels.next())
         .map(|label| Place::of_offset(text, label.offset()))
         .unwrap_or_default()
-}
-
-/// Where each `permit` or `forbid` of a file begins, in order: found outside comments, strings and braces.
-fn statements(text: &str) -> Vec<Place> {
-    let bytes = text.as_bytes();
-    let mut places = Vec::new();
-    let (mut at, mut depth) = (0usize, 0usize);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'/' if bytes.get(at + 1) == Some(&b'/') => {
-                at += bytes.iter().skip(at).take_while(|b| **b != b'\n').count();
-                continue;
-            }
-            b'"' => {
-                at += 1;
-                while let Some(inner) = bytes.get(at).filter(|b| **b != b'"') {
-                    at += if *inner == b'\\' { 2 } else { 1 };
-                }
-            }
-            b'{' | b'(' => depth += 1,
-            b'}' | b')' => depth = depth.saturating_sub(1),
-            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
-                let length = bytes.iter().skip(at).take_while(|b| **b == b'_' || b.is_ascii_alphanumeric()).count();
-                let annotation = at.checked_sub(1).and_then(|before| bytes.get(before)) == Some(&b'@');
-                if depth == 0 && !annotation && matches!(text.get(at..at + length), Some("permit" | "forbid")) {
-                    places.push(Place::of_offset(text, at));
-                }
-                at += length;
-                continue;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    places
 }

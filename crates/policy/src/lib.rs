@@ -56,6 +56,7 @@ mod model;
 mod reader;
 mod set;
 mod source;
+mod statements;
 mod table;
 mod yaml;
 

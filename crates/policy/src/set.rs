@@ -153,6 +153,9 @@ impl PolicySet {
     pub fn compile(sources: &[Source], env: &dyn Fn(&str) -> Option<String>) -> Result<Self, LoadErrors> {
         let schema = Engine::schema().map_err(|e| defect(&e))?;
         let mut errors = twice_named(sources);
+        if !errors.is_empty() {
+            return Err(LoadErrors(errors));
+        }
         let (mut policies, mut from_files, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         for source in sources {
             match source.format {

@@ -21,21 +21,19 @@ use reeve_types::{
 use serde_json::Value;
 
 /// A policy under which everybody may do everything.
-pub const ALLOW_ALL: &str = "\
-version: '1'
-policies:
-  - name: tests-may-do-anything
-    resources: [{type: any}]
-    rules:
-      - action: [read, write, destructive]
-        effect: allow
-";
+pub fn allow_all() -> String {
+    allow_within("")
+}
 
-/// A policy under which everything is allowed within limits: lines of conditions, such as `max_rows_affected: 10`.
+/// A policy under which everything is allowed within limits: conditions such as `max_rows_affected: 10`.
 pub fn allow_within(conditions: &str) -> String {
+    let kinds: Vec<String> = ResourceKind::ALL.iter().map(|kind| format!("{{type: {kind}}}")).collect();
+    let conditions =
+        if conditions.is_empty() { String::new() } else { format!("\n        conditions: {{{conditions}}}") };
     format!(
-        "version: '1'\npolicies:\n  - name: tests-within-limits\n    resources: [{{type: any}}]\n    rules:\n      \
-         - action: [read, write, destructive]\n        effect: allow\n        conditions: {{{conditions}}}\n"
+        "version: '1'\npolicies:\n  - name: tests-may-do-this\n    resources: [{}]\n    rules:\n      \
+         - action: [read, write, destructive]\n        effect: allow{conditions}\n",
+        kinds.join(", ")
     )
 }
 
@@ -135,7 +133,7 @@ pub struct TestGate {
 impl TestGate {
     /// A gate that lets everything through.
     pub fn new(tools: Vec<Arc<dyn Tool>>) -> Self {
-        Self::with_policy(tools, ALLOW_ALL)
+        Self::with_policy(tools, &allow_all())
     }
 
     /// A gate with a policy in YAML.

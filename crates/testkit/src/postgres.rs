@@ -138,7 +138,8 @@ impl PostgresServer {
     pub fn psql_in(&self, dbname: &str, sql: &str) -> String {
         let dsn = self.socket_dsn("postgres", dbname);
         let mut psql = std::process::Command::new(self.install.bin.join("psql"));
-        psql.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", &dsn, "-c", sql]).env_remove("PGOPTIONS");
+        psql.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", &dsn, "-c", sql])
+            .env_remove("PGOPTIONS");
         match psql.output() {
             Ok(done) if done.status.success() => String::from_utf8_lossy(&done.stdout).trim_end().to_owned(),
             Ok(done) => panic!("psql failed on `{sql}`: {}", String::from_utf8_lossy(&done.stderr)),

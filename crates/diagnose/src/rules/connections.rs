@@ -99,7 +99,7 @@ fn remedies(evidence: &EvidenceSet, counts: &ConnectionCounts) -> Vec<Remedy> {
             5,
             None,
             format!(
-                "frees {}; they lose nothing, good pools simply reconnect",
+                "frees {}; no transaction is lost, and good pools simply reconnect",
                 words::plural(counts.idle_over_5_min, "slot")
             ),
         ));

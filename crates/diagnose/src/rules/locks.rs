@@ -12,7 +12,7 @@ use crate::draft::{self, Draft};
 use crate::evidence::LockWait;
 use crate::{EvidenceSet, Thresholds, words};
 
-pub(super) use chain::chains;
+pub(super) use chain::{chains, head_pids};
 
 /// The waits of one look as a graph.
 struct Graph<'a> {
@@ -56,11 +56,6 @@ impl<'a> Graph<'a> {
     fn wait(&self, pid: i32) -> Option<&'a LockWait> {
         self.waits.get(&pid).copied()
     }
-}
-
-/// The pids that head a chain, which other rules then need not mention.
-pub(super) fn head_pids(evidence: &EvidenceSet) -> BTreeSet<i32> {
-    evidence.lock_waits.as_deref().map(|waits| Graph::new(waits).heads().collect()).unwrap_or_default()
 }
 
 /// Sessions that wait for each other. The server breaks such a circle after `deadlock_timeout`, unless that is long.
@@ -109,7 +104,7 @@ fn cycle(evidence: &EvidenceSet, graph: &Graph<'_>, wait: &LockWait, circle: &[i
 /// `ACCESS EXCLUSIVE` locks that are held for long, waiters or not: not even a `SELECT` gets past them.
 pub(super) fn exclusive_holders(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Finding> {
     let Some(locks) = evidence.exclusive_locks.as_deref() else { return Vec::new() };
-    let heads = head_pids(evidence);
+    let heads = head_pids(evidence, thresholds);
     let mut by_pid: BTreeMap<i32, Vec<&str>> = BTreeMap::new();
     for lock in locks.iter().filter(|lock| !heads.contains(&lock.pid)) {
         by_pid.entry(lock.pid).or_default().push(words::relation(&lock.relation));
@@ -133,7 +128,7 @@ fn exclusive_holder(evidence: &EvidenceSet, thresholds: &Thresholds, pid: i32, r
     )
     .cause(format!(
         "{} {} ACCESS EXCLUSIVE conflicts with every other lock, so whoever touches {tables}, even to read, waits for \
-         the end of this transaction. Nobody is waiting at this moment.",
+         the end of this transaction. Nobody has waited long for it yet.",
         super::who(evidence, pid),
         head.doing()
     ))

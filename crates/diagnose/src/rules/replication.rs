@@ -123,22 +123,28 @@ fn behind_on_standby(standby: &Standby, behind: i64, secs: f64, thresholds: &Thr
              it conflicts with (max_standby_streaming_delay)."
         }
     };
-    Draft::new(
-        "replication_lag",
-        severity,
-        format!("this standby is {} and {} behind what it has received", words::bytes(behind), words::duration(secs)),
-    )
-    .cause(cause)
-    .data(
-        format!(
-            "{} received and not replayed; the last replayed transaction was committed {} ago",
-            words::bytes(behind),
-            standby.replayed_xact_secs.map_or_else(|| "unknown".to_owned(), words::duration)
-        ),
-        "pg_last_wal_replay_lsn, pg_last_xact_replay_timestamp",
-        json!(standby),
-    )
-    .done()
+    let title = match secs >= 1.0 {
+        true => {
+            format!(
+                "this standby is {} and {} behind what it has received",
+                words::bytes(behind),
+                words::duration(secs)
+            )
+        }
+        false => format!("this standby is {} behind what it has received", words::bytes(behind)),
+    };
+    Draft::new("replication_lag", severity, title)
+        .cause(cause)
+        .data(
+            format!(
+                "{} received and not replayed; the last replayed transaction was committed {} ago",
+                words::bytes(behind),
+                standby.replayed_xact_secs.map_or_else(|| "unknown".to_owned(), words::duration)
+            ),
+            "pg_last_wal_replay_lsn, pg_last_xact_replay_timestamp",
+            json!(standby),
+        )
+        .done()
 }
 
 fn cut_off(standby: &Standby, thresholds: &Thresholds) -> Option<Finding> {

@@ -10,7 +10,7 @@ use crate::{EvidenceSet, Thresholds, words};
 
 /// Transactions whose client has gone quiet. Heads of lock chains are told there.
 pub(super) fn idle_in_transaction(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Finding> {
-    let heads = super::locks::head_pids(evidence);
+    let heads = super::locks::head_pids(evidence, thresholds);
     let mut quiet: Vec<(&Session, f64, Severity)> = evidence
         .sessions
         .iter()
@@ -82,7 +82,7 @@ fn idle_severity(session: &Session, secs: f64, thresholds: &Thresholds) -> Optio
 
 /// Statements that run for long and are not merely waiting for a lock.
 pub(super) fn long_queries(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Finding> {
-    let heads = super::locks::head_pids(evidence);
+    let heads = super::locks::head_pids(evidence, thresholds);
     let mut long: Vec<(&Session, f64)> = evidence
         .sessions
         .iter()
@@ -129,7 +129,7 @@ pub(super) fn long_queries(evidence: &EvidenceSet, thresholds: &Thresholds) -> V
 
 /// Transactions that are open for long although they are at work.
 pub(super) fn long_transactions(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Finding> {
-    let heads = super::locks::head_pids(evidence);
+    let heads = super::locks::head_pids(evidence, thresholds);
     let long = evidence
         .sessions
         .iter()

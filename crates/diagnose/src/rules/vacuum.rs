@@ -14,8 +14,10 @@ enum Neglect {
     OffForTable,
     /// Switched off for the server.
     OffForServer,
-    /// On, but long overdue.
+    /// On and overdue, and something is known to be in its way.
     Late,
+    /// On and due. The rows may have died a moment ago, so this is for knowing only.
+    Due,
 }
 
 /// Tables with many dead rows that autovacuum will not clean by itself.
@@ -32,7 +34,8 @@ pub(super) fn needed(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Fin
     let Some((worst, why)) = tables.first().copied() else { return Vec::new() };
     let share = dead_share(worst);
     let name = words::relation(&worst.qualified()).to_owned();
-    let severity = Severity::Warning;
+    let due_only = tables.iter().all(|(_, why)| *why == Neglect::Due);
+    let severity = if due_only { Severity::Info } else { Severity::Warning };
     let title = match tables.len() {
         1 => format!("table {name} has {} dead rows, {} of all", words::count(worst.dead), words::percent(share)),
         n => format!(
@@ -86,9 +89,10 @@ fn neglect_in_words(why: Neglect, table: &str) -> String {
             "Autovacuum is switched off for the whole server, so nothing removes dead rows.".to_owned()
         }
         Neglect::Late => format!(
-            "Autovacuum should have cleaned {table} long ago: it is too slow (cost limits, too few workers), keeps being \
-             cancelled by conflicting locks, or cannot remove rows that an old snapshot may still see."
+            "Autovacuum should have cleaned {table} by now, but all its workers are busy, or an old snapshot keeps it from \
+             removing the rows."
         ),
+        Neglect::Due => format!("Autovacuum is due for {table}; it should come within autovacuum_naptime."),
     }
 }
 
@@ -112,7 +116,23 @@ fn neglect(evidence: &EvidenceSet, thresholds: &Thresholds, table: &TableHealth)
     let quiet = table.vacuum_secs.unwrap_or_else(|| {
         evidence.server.as_ref().map_or(0.0, |server| server.counting_secs().min(server.uptime_secs))
     });
-    (overdue && quiet >= thresholds.autovacuum_late_secs).then_some(Neglect::Late)
+    if !overdue || quiet < thresholds.autovacuum_late_secs {
+        return None;
+    }
+    Some(if is_held_up(evidence, thresholds) { Neglect::Late } else { Neglect::Due })
+}
+
+/// Whether autovacuum has no worker left, or an old snapshot makes its work vain.
+fn is_held_up(evidence: &EvidenceSet, thresholds: &Thresholds) -> bool {
+    let sessions = || evidence.sessions.iter().flatten();
+    let workers = sessions().filter(|session| session.is_autovacuum()).count();
+    let most = evidence.setting_number("autovacuum_max_workers").unwrap_or(3.0);
+    let old_snapshot = sessions().any(|session| {
+        session.xmin_age.is_some() && session.xact_secs.is_some_and(|secs| secs >= thresholds.idle_in_transaction_secs)
+    });
+    let old_prepared = evidence.prepared.iter().flatten().any(|prepared| prepared.age_secs >= thresholds.prepared_secs);
+    let slot = evidence.slots.iter().flatten().any(|slot| !slot.active && slot.xmin_age.is_some_and(|age| age > 0));
+    workers as f64 >= most.max(1.0) || old_snapshot || old_prepared || slot
 }
 
 fn dead_share(table: &TableHealth) -> f64 {
@@ -280,7 +300,9 @@ pub(super) fn stale_statistics(evidence: &EvidenceSet, thresholds: &Thresholds) 
             words::count(worst.changed_since_analyze)
         ),
     };
-    let mut draft = Draft::new("stale_statistics", Severity::Warning, title)
+    // Where autoanalyze is on it may be on its way: the rows may have changed a moment ago.
+    let severity = if stale.iter().any(|table| is_off(evidence, table)) { Severity::Warning } else { Severity::Info };
+    let mut draft = Draft::new("stale_statistics", severity, title)
         .cause("The planner decides by what it saw at the last ANALYZE. After that many changes it may choose plans that were right for another table.");
     for table in stale.iter().take(5) {
         draft = draft.data(
@@ -306,11 +328,14 @@ fn neglect_of_analyze(evidence: &EvidenceSet, thresholds: &Thresholds, table: &T
     if evidence.in_recovery() || table.being_vacuumed {
         return false;
     }
-    let off = table.autovacuum_enabled == Some(false)
-        || evidence.setting_on("autovacuum") == Some(false)
-        || evidence.setting_on("track_counts") == Some(false);
     let quiet = table.analyze_secs.unwrap_or_else(|| {
         evidence.server.as_ref().map_or(0.0, |server| server.counting_secs().min(server.uptime_secs))
     });
-    off || quiet >= thresholds.autovacuum_late_secs * 6.0
+    is_off(evidence, table) || quiet >= thresholds.autovacuum_late_secs * 6.0
+}
+
+fn is_off(evidence: &EvidenceSet, table: &TableHealth) -> bool {
+    table.autovacuum_enabled == Some(false)
+        || evidence.setting_on("autovacuum") == Some(false)
+        || evidence.setting_on("track_counts") == Some(false)
 }

@@ -61,7 +61,7 @@ pub(super) fn directory(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<
         return Vec::new();
     };
     let expected = (max + keep) * MB;
-    if (wal.bytes as f64) < expected * thresholds.wal_over_max {
+    if wal.bytes < thresholds.wal_bytes_min || (wal.bytes as f64) < expected * thresholds.wal_over_max {
         return Vec::new();
     }
     let finding = Draft::new(

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::collection::vec;
 use proptest::option::of as maybe;
 use proptest::prelude::*;
@@ -366,6 +366,11 @@ proptest! {
             // Twice, so that the second is remembered.
             prop_assert_eq!(&ask.of(&set), &fresh);
             prop_assert_eq!(&ask.of(&set), &fresh);
+            // The same question at other hours and days must not be answered from memory.
+            for hours in [5, 36, 61] {
+                let later = Ask { at: ask.at + SignedDuration::from_hours(hours), ..ask.clone() };
+                prop_assert_eq!(outcome(&later.of(&set)), interpret(&policies, &later));
+            }
             // It puts every rule to Cedar and errs when the index in front of it left out one that applies.
             let mut explained = set.explain(&ask.request());
             explained.policies_evaluated.clear();

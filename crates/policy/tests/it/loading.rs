@@ -117,15 +117,45 @@ fn hostile_files_are_refused_quickly() {
 
 #[test]
 fn hostile_cedar_files_are_refused_or_read_but_never_end_the_process() {
-    for (open, close) in [("(", ")"), ("[", "]"), ("!", ""), ("if true then true else ", ""), ("{a: ", "}")] {
+    for (open, close) in [
+        ("(", ")"),
+        ("[", "]"),
+        ("!", ""),
+        ("1 > context.", ""),
+        ("true && ", ""),
+        ("if true then true else ", ""),
+        ("{a: ", "}"),
+    ] {
         let text = format!(
             "permit (principal, action, resource) when {{ {}true{} }};",
             open.repeat(20_000),
             close.repeat(20_000)
         );
         let said = errors(cedar("p.cedar", &text));
+        assert_ne!(said, "it loads");
         assert!(said.len() < 4_096, "a short complaint: {} bytes", said.len());
     }
+}
+
+#[test]
+fn what_people_write_at_length_loads_and_decides() {
+    let conjuncts = vec!["context.rows < 5"; 28].join(" && ");
+    let brackets = format!("{}true{}", "(".repeat(24), ")".repeat(24));
+    let clauses = "when { context.pods < 5 }\n".repeat(13);
+    let written =
+        format!("permit (principal, action, resource) when {{ {conjuncts} }} when {{ {brackets} }} {clauses};");
+    let principals: String = (0..500).map(|at| format!("{{role: r{at}}}, {{user: u{at}}}, ")).collect();
+    let resources: String =
+        (0..500).map(|at| format!("{{type: host, match: {{name: h{at}, tags: [t{at}]}}}}, ")).collect();
+    let long = format!(
+        "policies: [{{name: long, priority: 1, principals: [{principals}{{service: s}}], resources: [{resources}{{type: database}}], rules: [{{action: write, effect: allow}}]}}]"
+    );
+    let set = compile(&[cedar("p.cedar", &written), yaml("p.yaml", &long)]);
+    let ask = Ask::new(ActionClass::Write).roles(&["r499"]);
+    let told = reeve_policy::explain_text(&ask.request(), &set.explain(&ask.request()));
+    assert_eq!(ask.of(&set).policy_name, "long", "{told}");
+    assert_eq!(Ask::new(ActionClass::Write).of(&set).policy_name, "p.cedar#0");
+    assert_eq!(Ask::new(ActionClass::Read).rows(9).of(&set).policy_name, "default");
 }
 
 #[test]

@@ -65,3 +65,15 @@ fn half_hour_zones_and_utc_by_default() {
     assert!(frozen("{days: [mon, sun], hours: [12]}", "2026-01-05T12:30:00Z"));
     assert!(!frozen("{days: [tue], hours: [12]}", "2026-01-05T12:30:00Z"));
 }
+
+#[test]
+fn a_remembered_decision_ends_with_its_hour() {
+    let set = compile(&[yaml(
+        "p.yaml",
+        "rules:\n  - {name: night, effect: allow, conditions: {schedule: {hours: [3], timezone: Europe/Berlin}}}\n",
+    )]);
+    let at = |moment: &str| Ask::new(ActionClass::Read).at(moment).of(&set).effect;
+    assert_eq!(at("2026-01-05T02:59:59Z"), Effect::Allow);
+    assert_eq!(at("2026-01-05T03:00:00Z"), Effect::Deny);
+    assert_eq!(at("2026-01-06T02:00:00Z"), Effect::Allow);
+}

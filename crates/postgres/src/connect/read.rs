@@ -55,9 +55,10 @@ impl Session {
         options: &GuardOptions,
         limits: ReadLimits,
     ) -> Result<TextRows, ReadError> {
-        // The built-in functions and types come first whatever the role's own search path says.
+        // The first ROLLBACK ends what a read that was abandoned half-way may have left open. Then the built-in
+        // functions and types come first whatever the role's own search path says.
         self.batch_execute(
-            "BEGIN READ ONLY; \
+            "ROLLBACK; BEGIN READ ONLY; \
              SELECT pg_catalog.set_config('search_path', \
                     pg_catalog.concat_ws(', ', 'pg_catalog', nullif(pg_catalog.current_setting('search_path'), '')), true)",
         )

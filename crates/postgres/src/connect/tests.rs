@@ -68,7 +68,8 @@ async fn sockets_and_several_hosts_work() {
     assert!(!over_socket.is_encrypted());
     let missing = format!("postgresql://postgres@127.0.0.1:1,{}:{}/postgres", "127.0.0.1", server.port());
     open(&missing).await;
-    let uri = format!("postgres:///postgres?host={}&port={}&user=postgres", server.socket_dir().display(), server.port());
+    let uri =
+        format!("postgres:///postgres?host={}&port={}&user=postgres", server.socket_dir().display(), server.port());
     open(&uri).await;
 }
 
@@ -83,9 +84,14 @@ async fn the_wanted_kind_of_server_is_found() {
             standby.port()
         )
     };
-    for (attrs, in_recovery) in
-        [("any", false), ("primary", false), ("read-write", false), ("standby", true), ("read-only", true), ("prefer-standby", true)]
-    {
+    for (attrs, in_recovery) in [
+        ("any", false),
+        ("primary", false),
+        ("read-write", false),
+        ("standby", true),
+        ("read-only", true),
+        ("prefer-standby", true),
+    ] {
         assert_eq!(open(&hosts(attrs)).await.is_in_recovery(), in_recovery, "{attrs}");
     }
     let only_primary = format!("{} target_session_attrs=standby", primary.superuser_dsn());
@@ -127,8 +133,11 @@ async fn refusals_at_login_are_told_apart() {
 
 #[tokio::test]
 async fn a_full_server_says_so() {
-    let server =
-        PostgresServer::builder().setting("max_connections", 5).setting("superuser_reserved_connections", 0).setting("max_wal_senders", 0).start();
+    let server = PostgresServer::builder()
+        .setting("max_connections", 5)
+        .setting("superuser_reserved_connections", 0)
+        .setting("max_wal_senders", 0)
+        .start();
     let mut sessions = Vec::new();
     let failure = loop {
         match connect(&target(&server.superuser_dsn()), &quick()).await {
@@ -174,7 +183,8 @@ async fn absent_servers_are_told_apart() {
     assert_eq!(refuse("host=no-such-host.invalid user=u").await.kind, K::HostNotFound);
     let directory = tempfile::tempdir().expect("a directory");
     assert_eq!(refuse(&format!("host={} user=u", directory.path().display())).await.kind, K::SocketMissing);
-    let failure = refuse(&format!("host={d},127.0.0.1 port=5432,{unused} user=u", d = directory.path().display())).await;
+    let failure =
+        refuse(&format!("host={d},127.0.0.1 port=5432,{unused} user=u", d = directory.path().display())).await;
     assert_eq!((failure.kind, failure.earlier.len()), (K::Refused, 1));
     assert_eq!(failure.earlier.first().map(|f| f.kind), Some(K::SocketMissing));
 }
@@ -190,7 +200,9 @@ async fn what_accepts_and_never_answers_ends_in_time() {
         }
     });
     let options = ConnectOptions { connect_timeout: Duration::from_millis(200), ..quick() };
-    for (sslmode, stage) in [("prefer", Stage::Encryption), ("disable", Stage::Authentication), ("require", Stage::Encryption)] {
+    for (sslmode, stage) in
+        [("prefer", Stage::Encryption), ("disable", Stage::Authentication), ("require", Stage::Encryption)]
+    {
         let began = Instant::now();
         let target = target(&format!("host=127.0.0.1 port={port} user=u sslmode={sslmode}"));
         let failure = connect(&target, &options).await.expect_err("nobody answers");
@@ -335,19 +347,71 @@ async fn code_that_a_statement_does_not_show_is_found() {
 }
 
 /// An authority, a server certificate for `names` and its key, all in PEM.
-fn certificates(directory: &std::path::Path, authority: &str, subject: &str, names: Option<&str>) -> (Vec<u8>, Vec<u8>) {
+fn certificates(
+    directory: &std::path::Path,
+    authority: &str,
+    subject: &str,
+    names: Option<&str>,
+) -> (Vec<u8>, Vec<u8>) {
     let openssl = |arguments: &[&str]| {
-        let done = Command::new("openssl").current_dir(directory).args(arguments).output().expect("openssl is installed");
+        let done =
+            Command::new("openssl").current_dir(directory).args(arguments).output().expect("openssl is installed");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     };
     let (ca_key, ca_crt) = (format!("{authority}.key"), format!("{authority}.crt"));
     if !directory.join(&ca_crt).exists() {
-        openssl(&["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", &ca_key, "-out", &ca_crt, "-subj", &format!("/CN={authority}")]);
+        openssl(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-keyout",
+            &ca_key,
+            "-out",
+            &ca_crt,
+            "-subj",
+            &format!("/CN={authority}"),
+        ]);
     }
-    openssl(&["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", subject]);
-    let extensions = names.map_or_else(|| "basicConstraints=CA:FALSE".to_owned(), |names| format!("subjectAltName={names}"));
+    openssl(&[
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.csr",
+        "-subj",
+        subject,
+    ]);
+    let extensions =
+        names.map_or_else(|| "basicConstraints=CA:FALSE".to_owned(), |names| format!("subjectAltName={names}"));
     std::fs::write(directory.join("ext"), extensions).expect("it is written");
-    openssl(&["x509", "-req", "-in", "server.csr", "-CA", &ca_crt, "-CAkey", &ca_key, "-CAcreateserial", "-days", "2", "-extfile", "ext", "-out", "server.crt"]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "server.csr",
+        "-CA",
+        &ca_crt,
+        "-CAkey",
+        &ca_key,
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "ext",
+        "-out",
+        "server.crt",
+    ]);
     let read = |name: &str| std::fs::read(directory.join(name)).expect("it is there");
     (read("server.crt"), read("server.key"))
 }
@@ -369,7 +433,12 @@ async fn tls_means_what_sslmode_says() {
     let path = |name: &str| directory.path().join(name).display().to_string();
     std::fs::write(directory.path().join("pinned.crt"), &certificate).expect("it is written");
     let (ours, theirs, pinned) = (path("ours.crt"), path("theirs.crt"), path("pinned.crt"));
-    let with = |more: &str| format!("host=localhost hostaddr=127.0.0.1 port={} user=strict password=p dbname=postgres {more}", server.port());
+    let with = |more: &str| {
+        format!(
+            "host=localhost hostaddr=127.0.0.1 port={} user=strict password=p dbname=postgres {more}",
+            server.port()
+        )
+    };
 
     for good in [
         "sslmode=require".to_owned(),
@@ -406,10 +475,15 @@ async fn tls_means_what_sslmode_says() {
 async fn a_common_name_counts_when_there_is_no_other() {
     let directory = tempfile::tempdir().expect("a directory");
     let (certificate, key) = certificates(directory.path(), "ours", "/CN=localhost", None);
-    let server = PostgresServer::builder().setting("ssl", "on").file("server.crt", certificate).file("server.key", key).start();
+    let server =
+        PostgresServer::builder().setting("ssl", "on").file("server.crt", certificate).file("server.key", key).start();
     let root = directory.path().join("ours.crt");
     let dsn = |name: &str| {
-        format!("host={name} hostaddr=127.0.0.1 port={} user=postgres sslmode=verify-full sslrootcert={}", server.port(), root.display())
+        format!(
+            "host={name} hostaddr=127.0.0.1 port={} user=postgres sslmode=verify-full sslrootcert={}",
+            server.port(),
+            root.display()
+        )
     };
     assert!(open(&dsn("localhost")).await.is_encrypted());
     assert_eq!(refuse(&dsn("other.example")).await.kind, ConnectFailureKind::TlsVerification);

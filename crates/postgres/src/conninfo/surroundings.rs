@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+type Variables = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// The world around a connection string, given from outside so that resolving one is a function of its arguments.
 pub struct Surroundings {
-    env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    env: Variables,
     /// The home directory, where `.pgpass`, `.pg_service.conf` and `.postgresql/` are looked for.
     pub home: Option<PathBuf>,
     /// The name of the operating system user: libpq's default role.

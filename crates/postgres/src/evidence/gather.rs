@@ -216,8 +216,8 @@ impl<'a> Look<'a> {
                 format!("it waited for a lock for {:.1} s and was cut off", self.options.lock_timeout.as_secs_f64())
             }
             QueryFailureKind::PermissionDenied => {
-                let gathered_user = failure.detail.trim_end_matches('.');
-                format!("{gathered_user}; GRANT pg_monitor to the role, or look as superuser")
+                let said = failure.detail.trim_end_matches('.');
+                format!("{said}; GRANT pg_monitor to the role, or look as superuser")
             }
             _ => failure.detail.trim_end_matches('.').to_owned(),
         }

@@ -36,7 +36,12 @@ fn of_database_error(error: &DbError, unencrypted_by_choice: bool) -> ConnectFai
     of_answer(error.code().code(), error.routine(), error.message(), unencrypted_by_choice)
 }
 
-pub(crate) fn of_answer(sqlstate: &str, routine: Option<&str>, message: &str, unencrypted_by_choice: bool) -> ConnectFailureKind {
+pub(crate) fn of_answer(
+    sqlstate: &str,
+    routine: Option<&str>,
+    message: &str,
+    unencrypted_by_choice: bool,
+) -> ConnectFailureKind {
     use ConnectFailureKind as K;
     match sqlstate {
         "28P01" => K::AuthFailed,
@@ -57,7 +62,7 @@ pub(crate) fn of_answer(sqlstate: &str, routine: Option<&str>, message: &str, un
 
 fn of_invalid_authorization(routine: Option<&str>, message: &str, unencrypted_by_choice: bool) -> ConnectFailureKind {
     use ConnectFailureKind as K;
-    let unencrypted_refused = !encrypted
+    let unencrypted_refused = unencrypted_by_choice
         && ["no encryption", "SSL off", "SSL required", "SSL connection is required"]
             .iter()
             .any(|t| message.contains(t));

@@ -75,7 +75,7 @@ fn split(text: &str) -> Result<Vec<String>, BadIdentifier> {
                 if c == '"' {
                     return Err(bad_quotes());
                 }
-                part.extend(c.to_ascii_lowercase().to_string().chars());
+                part.push(c.to_ascii_lowercase());
             }
         }
         parts.push(part);

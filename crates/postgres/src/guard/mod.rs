@@ -29,8 +29,8 @@ pub use catalog::verify_in_catalog;
 pub use dml::{Dml, DmlKind, single_dml};
 pub use identifier::{BadIdentifier, identifier, qualified_identifier};
 
-/// How deep expressions and subqueries may nest in the parsed tree, before the parser's decoder gives up by itself.
-pub const SQL_NESTING_NOTE: &str = "split the statement, or use IN (…) and = ANY (…) in place of long chains";
+/// What to do about a statement that is too complex.
+const TOO_COMPLEX_HINT: &str = "split the statement, or use IN (…) and = ANY (…) in place of long chains";
 
 /// A name, with its schema when one is written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,7 +234,7 @@ impl Refused {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::ManyStatements { .. } => "send the statements one at a time",
-            Self::TooComplex => SQL_NESTING_NOTE,
+            Self::TooComplex => TOO_COMPLEX_HINT,
             Self::NotARead { .. } | Self::Construct { .. } => {
                 "use the tool that makes this change; it asks for approval where policy demands it"
             }

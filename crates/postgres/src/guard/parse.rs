@@ -11,6 +11,11 @@ use super::Refused;
 
 /// How many tokens other than names, literals and commas a statement may have.
 const NESTING_TOKENS_MAX: usize = 4_000;
+/// How many operator characters may follow one another. PostgreSQL's scanner takes a whole run and hands all but its
+/// first character back, so a long run costs the square of its length.
+const OPERATOR_RUN_MAX: usize = 256;
+/// How much of the parser's complaint is repeated, in characters: it may quote the whole text.
+const PROBLEM_CHARS_MAX: usize = 200;
 /// Enough for that many levels, with a wide margin; memory is only taken as it is used.
 const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
 
@@ -43,6 +48,14 @@ pub(super) fn single(sql: &str) -> Result<Statement, Refused> {
 }
 
 fn bound_nesting(sql: &str) -> Result<(), Refused> {
+    let is_operator = |byte: &u8| b"~!@#^&|`?+-*/%<>=".contains(byte);
+    if sql
+        .as_bytes()
+        .chunk_by(|a, b| is_operator(a) == is_operator(b))
+        .any(|run| run.len() > OPERATOR_RUN_MAX && run.first().is_some_and(is_operator))
+    {
+        return Err(Refused::TooComplex);
+    }
     let tokens = pg_query::scan(sql).map_err(|error| syntax(&error))?.tokens;
     let flat = |token: i32| {
         [Token::Ident, Token::Sconst, Token::Iconst, Token::Fconst, Token::Ascii44, Token::SqlComment, Token::CComment]
@@ -74,9 +87,18 @@ fn syntax(error: &pg_query::Error) -> Refused {
     match error {
         // The decoder of the tree stops at a fixed depth.
         pg_query::Error::Decode(_) => Refused::TooComplex,
-        pg_query::Error::Parse(problem) | pg_query::Error::Scan(problem) => {
-            Refused::Syntax { problem: problem.clone() }
+        pg_query::Error::Parse(problem) | pg_query::Error::Scan(problem)
+            if problem.contains("stack depth limit") || problem.contains("nested too deeply") =>
+        {
+            Refused::TooComplex
         }
-        other => Refused::Syntax { problem: other.to_string() },
+        pg_query::Error::Parse(problem) | pg_query::Error::Scan(problem) => {
+            Refused::Syntax { problem: shortened(problem) }
+        }
+        other => Refused::Syntax { problem: shortened(&other.to_string()) },
     }
+}
+
+fn shortened(problem: &str) -> String {
+    problem.chars().take(PROBLEM_CHARS_MAX).collect()
 }

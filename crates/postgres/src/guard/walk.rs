@@ -120,8 +120,9 @@ pub(super) fn read(tree: &Value, options: &GuardOptions) -> Result<(ReadKind, Na
             if analyze && !options.allow_explain_analyze {
                 return Err(Refused::ExplainAnalyze);
             }
-            match body.get("query").and_then(node) {
-                Some(("SelectStmt", _)) => walk.value(&body["query"])?,
+            let query = body.get("query").unwrap_or(&Value::Null);
+            match node(query) {
+                Some(("SelectStmt", _)) => walk.value(query)?,
                 Some((other, _)) => {
                     return Err(Refused::NotARead { what: format!("explain of {}", statement_name(other)) });
                 }

@@ -35,7 +35,7 @@ pub(super) fn tools() -> Vec<Definition> {
     ]
 }
 
-fn active_connections(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn active_connections(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     let only = args::flag(arguments, "active_only", false);
     let sql = "SELECT a.pid, a.usename AS \"user\", a.datname AS database, a.application_name AS application,
                       coalesce(host(a.client_addr), CASE WHEN a.client_port = -1 THEN 'local' END) AS client,
@@ -54,7 +54,7 @@ fn active_connections(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Troubl
     ])
 }
 
-fn wait_events(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn wait_events(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     let sql = "SELECT coalesce(a.wait_event_type, 'none (on CPU)') AS wait_event_type, a.wait_event,
                       count(*) AS sessions, count(*) FILTER (WHERE a.state = 'active') AS active,
                       (array_agg(a.pid ORDER BY a.query_start NULLS LAST))[1:10] AS pids

@@ -40,7 +40,7 @@ const SIZE: &str =
     "CASE WHEN has_database_privilege(d.oid, 'CONNECT') OR pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
                          THEN pg_database_size(d.oid) END";
 
-fn database_info(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn database_info(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     let provider = if version >= 150_000 {
         "CASE d.datlocprovider WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END"
     } else {
@@ -61,7 +61,7 @@ fn database_info(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     ])
 }
 
-fn database_stats(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn database_stats(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     let sessions =
         if version >= 140_000 { ", s.sessions, s.sessions_abandoned, s.sessions_fatal, s.sessions_killed" } else { "" };
     Ok(vec![
@@ -80,7 +80,7 @@ fn database_stats(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     ])
 }
 
-fn disk_usage(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn disk_usage(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     Ok(disk_usage_parts(args::integer(arguments, "top_n").unwrap_or(10)))
 }
 
@@ -88,13 +88,13 @@ pub(super) fn disk_usage_parts(top: i64) -> Vec<Part> {
     let databases = format!(
         "SELECT d.datname AS name, {SIZE} AS size_bytes FROM pg_database d ORDER BY size_bytes DESC NULLS LAST, name"
     );
-    let tables = "SELECT n.nspname AS schema, c.relname AS name, pg_total_relation_size(c.oid) AS total_bytes,
-                         pg_table_size(c.oid) AS table_bytes, pg_indexes_size(c.oid) AS indexes_bytes,
+    let tables = "SELECT n.nspname AS schema, c.relname AS name, pg_total_relation_size(c.oid) AS total_size_bytes,
+                         pg_table_size(c.oid) AS table_size_bytes, pg_indexes_size(c.oid) AS indexes_size_bytes,
                          greatest(c.reltuples, 0)::bigint AS estimated_rows
                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                   WHERE c.relkind IN ('r', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
                         AND n.nspname NOT LIKE 'pg\\_toast%' AND c.relpersistence <> 't'
-                  ORDER BY total_bytes DESC NULLS LAST, schema, name LIMIT $1::bigint";
+                  ORDER BY total_size_bytes DESC NULLS LAST, schema, name LIMIT $1::bigint";
     vec![
         Part::rows("databases", databases).titled("Databases"),
         Part::rows("tables", tables)

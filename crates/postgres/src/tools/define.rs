@@ -149,7 +149,7 @@ impl Definition {
         self.spec.resource_kind = ResourceKind::Platform;
         self.spec.target_argument = None;
         if let Some(properties) = properties(&mut self.spec.input_schema) {
-            properties.remove(TARGET);
+            properties.retain(|name, _| name != TARGET);
         }
         self
     }

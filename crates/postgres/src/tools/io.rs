@@ -18,7 +18,7 @@ pub(super) fn tools() -> Vec<Definition> {
     ]
 }
 
-fn bgwriter(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn bgwriter(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     Ok(if version >= 170_000 { split_views(version) } else { vec![one_view()] })
 }
 

@@ -29,7 +29,7 @@ const PAIRS: &str = "FROM pg_stat_activity blocked
     CROSS JOIN LATERAL unnest(pg_blocking_pids(blocked.pid)) AS b(pid)
     LEFT JOIN pg_stat_activity blocking ON blocking.pid = b.pid";
 
-fn lock_info(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn lock_info(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     let sql = format!(
         "SELECT DISTINCT blocked.pid AS blocked_pid, blocked.usename AS blocked_user, left(blocked.query, 200) AS blocked_query,
                 b.pid AS blocking_pid, blocking.usename AS blocking_user, blocking.state AS blocking_state,
@@ -39,7 +39,7 @@ fn lock_info(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     Ok(vec![Part::rows("locks", sql).when_empty("No session waits for a lock.")])
 }
 
-fn blocking_queries(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn blocking_queries(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     let since = if version >= 140_000 {
         "coalesce(l.waitstart, blocked.query_start)"
     } else {

@@ -98,3 +98,38 @@ fn shown(part: &Part, rows: &Rows) -> String {
         Some(_) => table(rows),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{activity, databases, io, locks, replication, server, settings, tables};
+    use super::*;
+
+    /// Servers of every supported version cannot all be had for a test; their grammar can.
+    #[test]
+    fn the_statements_for_every_version_can_be_parsed() {
+        let families: [fn(&Arguments, u32) -> Result<Vec<Part>, Trouble>; 13] = [
+            server::server_info,
+            server::connection_stats,
+            databases::database_info,
+            databases::database_stats,
+            databases::disk_usage,
+            activity::active_connections,
+            activity::wait_events,
+            locks::lock_info,
+            locks::blocking_queries,
+            tables::vacuum_status,
+            replication::replication_status,
+            settings::config_parameter,
+            io::bgwriter,
+        ];
+        for version in [130_000, 140_000, 150_000, 160_000, 170_000, 180_000] {
+            for family in families {
+                for part in family(&Arguments::new(), version).unwrap() {
+                    let parsed =
+                        pg_query::parse(&part.sql, 0).unwrap_or_else(|e| panic!("{version} {}: {e}", part.sql));
+                    assert_eq!(parsed.protobuf.stmts.len(), 1, "{}", part.sql);
+                }
+            }
+        }
+    }
+}

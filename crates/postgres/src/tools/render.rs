@@ -12,6 +12,8 @@ use super::rows::{Row, Rows};
 
 /// Longest cell shown in a table, in characters; the data holds all of it.
 const CELL_CHARS_MAX: usize = 160;
+/// Longest line of a table, in characters.
+const LINE_CHARS_MAX: usize = 240;
 /// Longest value shown for a single row, in characters.
 const FIELD_CHARS_MAX: usize = 2000;
 
@@ -48,9 +50,23 @@ pub(super) fn pretty_seconds(seconds: f64) -> String {
     }
 }
 
-/// The name of a column without its unit.
-fn heading(column: &str) -> &str {
-    ["_bytes", "_seconds", "_pct"].into_iter().find_map(|unit| column.strip_suffix(unit)).unwrap_or(column)
+/// The names of columns without their units, where that leaves them distinct.
+fn headings(row: &Row) -> Vec<&str> {
+    let bare =
+        |name: &str| ["_bytes", "_seconds", "_pct"].into_iter().find_map(|unit| name.strip_suffix(unit).map(str::len));
+    let taken = |stem: &str| {
+        row.0
+            .iter()
+            .filter(|(name, _)| {
+                name.get(..stem.len()) == Some(stem) && (name.len() == stem.len() || bare(name) == Some(stem.len()))
+            })
+            .count()
+            > 1
+    };
+    row.0
+        .iter()
+        .map(|(name, _)| bare(name).and_then(|length| name.get(..length)).filter(|stem| !taken(stem)).unwrap_or(name))
+        .collect()
 }
 
 fn cell(column: &str, value: &Value) -> String {
@@ -89,12 +105,13 @@ pub(super) fn one_line(text: &str, most: usize) -> String {
 
 /// One line per column.
 pub(super) fn fields(row: &Row) -> String {
-    let width = row.0.iter().map(|(name, _)| heading(name).chars().count()).max().unwrap_or(0);
+    let headings = headings(row);
+    let width = headings.iter().map(|heading| heading.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
-    for (name, value) in &row.0 {
+    for ((name, value), heading) in row.0.iter().zip(headings) {
         let shown = one_line(&cell(name, value), FIELD_CHARS_MAX);
         let shown = if shown.is_empty() { "-" } else { &shown };
-        let _ = writeln!(out, "{:<width$} : {shown}", heading(name));
+        let _ = writeln!(out, "{heading:<width$} : {shown}");
     }
     out
 }
@@ -102,43 +119,58 @@ pub(super) fn fields(row: &Row) -> String {
 /// An aligned table with a heading.
 pub(super) fn table(rows: &Rows) -> String {
     let Some(first) = rows.first() else { return String::new() };
-    let columns: Vec<&str> = first.0.iter().map(|(name, _)| name.as_str()).collect();
+    let headings = headings(first);
     let cells: Vec<Vec<String>> = rows
         .rows
         .iter()
         .map(|row| row.0.iter().map(|(name, value)| one_line(&cell(name, value), CELL_CHARS_MAX)).collect())
         .collect();
-    let numeric: Vec<bool> = (0..columns.len())
+    let numeric: Vec<bool> = (0..headings.len())
         .map(|at| rows.rows.iter().all(|row| row.0.get(at).is_some_and(|(_, v)| v.is_number() || v.is_null())))
         .collect();
-    let widths: Vec<usize> = columns
+    let widths: Vec<usize> = headings
         .iter()
         .enumerate()
-        .map(|(at, name)| {
+        .map(|(at, heading)| {
             let widest = cells.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count()).max().unwrap_or(0);
-            widest.max(heading(name).chars().count())
+            widest.max(heading.chars().count())
         })
         .collect();
-    let headings: Vec<String> = columns.iter().map(|name| heading(name).to_owned()).collect();
+    if widths.iter().sum::<usize>() + 2 * widths.len() > LINE_CHARS_MAX {
+        return records(rows);
+    }
     let mut out = line(&headings, &widths, &numeric);
     let _ = writeln!(out, "{}", widths.iter().map(|w| "-".repeat(*w)).collect::<Vec<_>>().join("  "));
     for row in &cells {
         out.push_str(&line(row, &widths, &numeric));
     }
-    let count = rows.rows.len();
-    let _ = writeln!(out, "({count} {})", if count == 1 { "row" } else { "rows" });
-    if rows.cut {
-        out.push_str("(more rows were left out: the answer was too large)\n");
-    }
+    out.push_str(&count(rows));
     out
 }
 
-fn line(cells: &[String], widths: &[usize], numeric: &[bool]) -> String {
+/// Each row as fields, for rows that are too wide for a line.
+fn records(rows: &Rows) -> String {
+    let mut out = String::new();
+    for (at, row) in rows.rows.iter().enumerate() {
+        let _ = write!(out, "-- {} --\n{}", at + 1, fields(row));
+    }
+    out.push_str(&count(rows));
+    out
+}
+
+fn count(rows: &Rows) -> String {
+    let count = rows.rows.len();
+    let cut = if rows.cut { "(more rows were left out: the answer was too large)\n" } else { "" };
+    format!("({count} {})\n{cut}", if count == 1 { "row" } else { "rows" })
+}
+
+fn line<S: AsRef<str>>(cells: &[S], widths: &[usize], numeric: &[bool]) -> String {
     let parts: Vec<String> = cells
         .iter()
         .zip(widths)
         .zip(numeric)
-        .map(|((text, &width), &right)| if right { format!("{text:>width$}") } else { format!("{text:<width$}") })
+        .map(|((text, &width), &right)| (text.as_ref(), width, right))
+        .map(|(text, width, right)| if right { format!("{text:>width$}") } else { format!("{text:<width$}") })
         .collect();
     format!("{}\n", parts.join("  ").trim_end())
 }
@@ -197,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_are_too_wide_become_records() {
+        let rows = Rows {
+            rows: vec![row(&[("a", json!("x".repeat(155))), ("b", json!("y".repeat(90)))]), row(&[("a", json!("z"))])],
+            cut: true,
+        };
+        let text = table(&rows);
+        assert!(text.starts_with("-- 1 --\na : xxx"), "{text}");
+        assert!(
+            text.ends_with("-- 2 --\na : z\n(2 rows)\n(more rows were left out: the answer was too large)\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_single_row_is_shown_as_fields() {
         let text = fields(&row(&[
             ("pid", json!(7)),
@@ -205,6 +251,21 @@ mod tests {
             ("open", json!(true)),
         ]));
         assert_eq!(text, "pid  : 7\nage  : 1h 2m\nuser : -\nopen : yes\n");
+    }
+
+    #[test]
+    fn units_stay_where_names_would_clash() {
+        let text = fields(&row(&[
+            ("query_seconds", json!(2)),
+            ("query", json!("q")),
+            ("used", json!(1)),
+            ("used_pct", json!(50)),
+            ("age_seconds", json!(5)),
+        ]));
+        assert_eq!(
+            text,
+            "query_seconds : 2.0 s\nquery         : q\nused          : 1\nused_pct      : 50 %\nage           : 5.0 s\n"
+        );
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn pause_state(version: u32) -> &'static str {
     }
 }
 
-fn replication_status(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn replication_status(_: &Arguments, version: u32) -> Result<Vec<Part>, Trouble> {
     Ok(vec![role_part(version), standbys_part(), slots_part(version), receiver_part()])
 }
 

@@ -90,8 +90,12 @@ pub(super) async fn fetch_at_most(
     params: &[Param],
     limit: Option<i64>,
 ) -> Result<Rows, QueryFailure> {
-    let limit = limit.map(|n| format!("\nLIMIT {n}")).unwrap_or_default();
-    let wrapped = format!("SELECT pg_catalog.row_to_json(reeve_row_)::text FROM (\n{sql}\n) AS reeve_row_{limit}");
+    // OFFSET is a fence: the row is rendered once. A row that alone is too large stays on the server.
+    let limit = limit.map_or_else(String::new, |n| format!(" LIMIT {n}"));
+    let wrapped = format!(
+        "SELECT CASE WHEN octet_length(reeve_rows_.json) <= {TOOL_OUTPUT_BYTES_MAX} THEN reeve_rows_.json END FROM (\n\
+         SELECT pg_catalog.row_to_json(reeve_row_.*)::text AS json FROM (\n{sql}\n) AS reeve_row_ OFFSET 0{limit}) AS reeve_rows_"
+    );
     session.within(collect(session, &wrapped, params)).await
 }
 
@@ -102,7 +106,11 @@ async fn collect(client: &Client, sql: &str, params: &[Param]) -> Result<Rows, t
     let mut rows = Rows::default();
     let mut bytes = 0;
     while let Some(row) = stream.try_next().await? {
-        let json: &str = row.try_get(0)?;
+        let json: Option<&str> = row.try_get(0)?;
+        let Some(json) = json else {
+            rows.cut = true;
+            continue;
+        };
         bytes += json.len();
         if bytes > TOOL_OUTPUT_BYTES_MAX {
             rows.cut = true;

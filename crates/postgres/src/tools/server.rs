@@ -81,11 +81,11 @@ pub(super) fn server_info_part() -> Part {
     )
 }
 
-fn server_info(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn server_info(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     Ok(vec![server_info_part()])
 }
 
-fn connection_stats(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn connection_stats(_: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     let by_database = format!(
         "SELECT a.datname AS database, count(*) AS total, count(*) FILTER (WHERE a.state = 'active') AS active,
                 count(*) FILTER (WHERE a.state = 'idle') AS idle,

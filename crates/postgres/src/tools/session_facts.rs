@@ -26,7 +26,7 @@ const SESSION: &str = "
            round(extract(epoch FROM clock_timestamp() - a.state_change)::numeric, 1) AS in_state_seconds,
            round(extract(epoch FROM clock_timestamp() - a.query_start)::numeric, 1) AS query_seconds,
            a.xact_start IS NOT NULL AS open_transaction,
-           round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 1) AS transaction_seconds,
+           round(extract(epoch FROM clock_timestamp() - a.xact_start)::numeric, 3) AS transaction_seconds,
            a.backend_xid IS NOT NULL AS has_writes,
            (SELECT count(*) FROM pg_locks l WHERE l.pid = a.pid AND l.granted) AS locks_held,
            (SELECT count(*) FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted) AS locks_awaited,
@@ -93,13 +93,19 @@ impl SessionFacts {
 
     /// How long doing the lost work again would take: half to twice the age of the transaction that holds it.
     fn redo_seconds(&self) -> Option<(f64, f64)> {
-        let age = self.transaction_seconds().filter(|age| *age > 0.0)?;
+        let age = self.transaction_seconds()?;
         self.has_writes().then_some((age * 0.5, age * 2.0))
     }
 
     /// Fails when the caller expected another session, or another query, at this process id.
     pub(super) fn expect_moment(&self, column: &str, expected: Option<Timestamp>) -> Result<(), Trouble> {
         let Some(expected) = expected else { return Ok(()) };
+        if self.is_hidden() {
+            return Err(Trouble::failed(format!(
+                "{column} of process {} is hidden from this role, so it cannot be told whether it is the session that was meant; GRANT pg_read_all_stats to the role; nothing was done",
+                self.pid()
+            )));
+        }
         let found = self.moment(column).and_then(|text| text.parse::<Timestamp>().ok());
         // Callers may have kept milliseconds only.
         let same = found.is_some_and(|found| found.duration_since(expected).unsigned_abs().as_millis() < 1);

@@ -162,7 +162,7 @@ async fn cancel_query(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
         "The query is still running: it ends at the next point where it can be interrupted."
     };
     let mut output = ToolOutput::with_data(
-        format!("Cancelled the query of {}.\n{verdict}\n\n{}", name(&facts), plan(&facts)),
+        format!("Cancelled the query of {}.\n{verdict}\n\nBefore:\n{}", name(&facts), plan(&facts)),
         facts.data(),
     );
     output.pre_state = Some(facts.data());
@@ -190,8 +190,10 @@ async fn terminate_connection(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
     } else {
         "The session is still there although it was told to end; it may hang in the kernel or in an extension. A person must look at the process on the server's host; never kill it with SIGKILL, which makes the whole server restart."
     };
-    let mut output =
-        ToolOutput::with_data(format!("Terminated {}.\n{verdict}\n\n{}", name(&facts), plan(&facts)), facts.data());
+    let mut output = ToolOutput::with_data(
+        format!("Terminated {}.\n{verdict}\n\nBefore:\n{}", name(&facts), plan(&facts)),
+        facts.data(),
+    );
     output.pre_state = Some(facts.data());
     output.affected = Some(1);
     Ok(looks.note(output, VerifyStatus::EscalationRequired))

@@ -59,8 +59,8 @@ const IMPORTANT: [&str; 15] = [
     "log_min_duration_statement",
 ];
 
-fn config_parameter(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
-    const COLUMNS: &str = "SELECT name, setting, unit, boot_val AS \"default\", source, context, pending_restart, short_desc AS description FROM pg_settings";
+pub(super) fn config_parameter(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+    const COLUMNS: &str = "SELECT name, setting, unit, boot_val AS \"default\", CASE WHEN source IN ('client', 'session') THEN 'set by Reeve for its own session' ELSE source END AS source, context, pending_restart, short_desc AS description FROM pg_settings";
     let part = match args::text(arguments, "parameter_name") {
         Some(name) => Part::rows(
             "settings",

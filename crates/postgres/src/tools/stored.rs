@@ -69,9 +69,9 @@ fn span(text: &str) -> Option<Duration> {
 
 async fn saved_snapshots(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
     let tool_name = args::needed(job.args(), "tool_name")?.to_owned();
-    let since = args::text(job.args(), "since").unwrap_or(SINCE_DEFAULT);
-    let span = span(since)
-        .ok_or_else(|| Trouble::invalid(format!("`{since}` is not a span of time such as 12h, 7d or 90d")))?;
+    let back = args::text(job.args(), "since").unwrap_or(SINCE_DEFAULT);
+    let span =
+        span(back).ok_or_else(|| Trouble::invalid(format!("`{back}` is not a span of time such as 12h, 7d or 90d")))?;
     let since = SignedDuration::try_from(span)
         .ok()
         .and_then(|span| job.cx.now().checked_sub(span).ok())
@@ -84,7 +84,10 @@ async fn saved_snapshots(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
     };
     let found = job.kit.archive.snapshots(&job.call.principal, query).await.map_err(Trouble::failed)?;
     if found.is_empty() {
-        return Ok(ToolOutput::with_data(format!("No answer of {tool_name} is kept since {since}.\n"), json!([])));
+        return Ok(ToolOutput::with_data(
+            format!("No answer of {tool_name} was kept in the last {back}.\n"),
+            json!([]),
+        ));
     }
     let mut text = String::new();
     let mut data = Vec::new();

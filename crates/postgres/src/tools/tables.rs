@@ -35,8 +35,8 @@ pub(super) fn tools() -> Vec<Definition> {
     ]
 }
 
-const SIZES: &str = "pg_total_relation_size(s.relid) AS total_bytes, pg_table_size(s.relid) AS table_bytes,
-    pg_indexes_size(s.relid) AS indexes_bytes";
+const SIZES: &str = "pg_total_relation_size(s.relid) AS total_size_bytes, pg_table_size(s.relid) AS table_size_bytes,
+    pg_indexes_size(s.relid) AS indexes_size_bytes";
 const ROWS: &str = "s.n_live_tup AS live_rows, s.n_dead_tup AS dead_rows,
     round(100.0 * s.n_dead_tup / nullif(s.n_live_tup + s.n_dead_tup, 0), 1) AS dead_pct";
 
@@ -48,7 +48,7 @@ async fn table_stats(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
             "SELECT s.relname AS \"table\", {SIZES}, {ROWS}, s.seq_scan, s.idx_scan,
                     greatest(s.last_vacuum, s.last_autovacuum) AS vacuumed_at,
                     greatest(s.last_analyze, s.last_autoanalyze) AS analyzed_at
-             FROM pg_stat_user_tables s WHERE s.schemaname = $1 ORDER BY total_bytes DESC NULLS LAST, s.relname LIMIT 20"
+             FROM pg_stat_user_tables s WHERE s.schemaname = $1 ORDER BY total_size_bytes DESC NULLS LAST, s.relname LIMIT 20"
         );
         let part = Part::rows("tables", sql)
             .bind(vec![Param::text(schema)])
@@ -78,13 +78,15 @@ async fn table_stats(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
     show(&session, &[Part::one("table", sql).bind(vec![Param::text(schema), Param::text(table)])]).await
 }
 
-fn vacuum_status(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
+pub(super) fn vacuum_status(arguments: &Arguments, _: u32) -> Result<Vec<Part>, Trouble> {
     let least = args::number(arguments, "min_dead_ratio").unwrap_or(0.0);
     let sql = format!(
-        "SELECT s.schemaname AS schema, s.relname AS \"table\", {ROWS}, s.last_vacuum, s.last_autovacuum,
-                s.last_analyze, s.last_autoanalyze, s.vacuum_count, s.autovacuum_count, s.analyze_count,
-                s.autoanalyze_count, age(c.relfrozenxid) AS frozen_xid_age,
-                coalesce(NOT 'autovacuum_enabled=false' = ANY (c.reloptions), true) AS autovacuum_enabled
+        "SELECT s.schemaname AS schema, s.relname AS \"table\", {ROWS}, date_trunc('second', s.last_vacuum) AS last_vacuum,
+                date_trunc('second', s.last_autovacuum) AS last_autovacuum, date_trunc('second', s.last_analyze) AS last_analyze,
+                date_trunc('second', s.last_autoanalyze) AS last_autoanalyze, s.vacuum_count AS vacuums,
+                s.autovacuum_count AS autovacuums, s.analyze_count AS analyzes, s.autoanalyze_count AS autoanalyzes,
+                age(c.relfrozenxid) AS xid_age,
+                coalesce(NOT c.reloptions && ARRAY['autovacuum_enabled=false', 'autovacuum_enabled=off'], true) AS autovacuum
          FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
          WHERE coalesce(100.0 * s.n_dead_tup / nullif(s.n_live_tup + s.n_dead_tup, 0), 0) >= $1::float8
          ORDER BY s.n_dead_tup DESC, dead_pct DESC NULLS LAST, schema, \"table\" LIMIT 30"

@@ -16,6 +16,7 @@ use super::trouble::Trouble;
 use super::verify::until;
 use crate::connect::Session;
 use crate::failure::QueryFailureKind;
+use crate::guard;
 
 /// How long one vacuum may take, in seconds.
 const VACUUM_SECS_MAX: u64 = 30 * 60;
@@ -45,6 +46,7 @@ const COUNTERS: &str = "s.n_live_tup AS live_rows, s.n_dead_tup AS dead_rows, s.
 /// The table, as the server itself resolves and writes its name.
 async fn found(job: &Job<'_>, session: &Session) -> Result<Row, Trouble> {
     let given = args::needed(job.args(), "table")?;
+    let name = guard::qualified_identifier(given).map_err(|bad| Trouble::invalid(bad.to_string()))?;
     let maintain =
         if session.server_version_num() >= 170_000 { "has_table_privilege(c.oid, 'MAINTAIN')" } else { "false" };
     let sql = format!(
@@ -58,7 +60,7 @@ async fn found(job: &Job<'_>, session: &Session) -> Result<Row, Trouble> {
          LEFT JOIN pg_stat_progress_vacuum p ON p.relid = c.oid AND p.datname = current_database()
          WHERE c.oid = to_regclass($1::text)"
     );
-    let rows = fetch(session, &sql, &[Param::text(given)]).await.map_err(Trouble::of_statement)?;
+    let rows = fetch(session, &sql, &[Param::text(name)]).await?;
     let Some(row) = rows.rows.into_iter().next() else {
         return Err(Trouble::failed(format!("there is no table `{given}` in this database; write it as schema.table")));
     };

@@ -1,5 +1,7 @@
 //! Faults made on real servers, and what a diagnosis says of them. A healthy server must stay silent.
 
+#![expect(clippy::expect_used, reason = "a test that cannot have its session must fail")]
+
 mod healthy;
 mod locks;
 mod reach;

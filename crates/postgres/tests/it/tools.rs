@@ -1,4 +1,5 @@
 //! Every tool against a real server, through the gate, as everybody uses it.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails says so by panicking")]
 
 mod catalogue;
 mod failures;
@@ -82,7 +83,11 @@ fn options() -> ToolOptions {
 }
 
 fn gate() -> TestGate {
-    TestGate::new(all(Arc::new(StringsAreTargets), Arc::new(TestArchive::default()), options()))
+    gate_with(options())
+}
+
+fn gate_with(options: ToolOptions) -> TestGate {
+    TestGate::new(all(Arc::new(StringsAreTargets), Arc::new(TestArchive::default()), options))
 }
 
 fn gate_within(conditions: &str) -> TestGate {
@@ -141,9 +146,11 @@ impl Bench {
 
     /// The process id of an application's session.
     fn pid_of(&self, application: &str) -> i64 {
-        self.until(&format!("SELECT min(pid) FROM pg_stat_activity WHERE application_name = '{application}'"), |pid| !pid.is_empty())
-            .parse()
-            .unwrap()
+        self.until(&format!("SELECT min(pid) FROM pg_stat_activity WHERE application_name = '{application}'"), |pid| {
+            !pid.is_empty()
+        })
+        .parse()
+        .unwrap()
     }
 
     /// Asks until the answer fits.

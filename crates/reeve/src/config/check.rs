@@ -29,13 +29,13 @@ const ATTEMPTS_MAX: u64 = 20;
 /// # Errors
 ///
 /// Everything that is wrong, with its place.
-pub(crate) fn load(around: &Surroundings, flags: &[Flag]) -> Result<(Config, Settings), ConfigErrors> {
+pub(crate) fn load(around: &Surroundings, flags: &[Flag]) -> Result<Config, ConfigErrors> {
     let (settings, errors) = Settings::gather(around, flags);
     let mut check = Check { settings: &settings, around, errors };
     let config = check.config();
     let errors = check.errors;
     match config {
-        Some(config) if errors.is_empty() => Ok((config, settings)),
+        Some(config) if errors.is_empty() => Ok(config),
         _ => Err(ConfigErrors(errors)),
     }
 }
@@ -76,6 +76,7 @@ impl Check<'_> {
             client,
             warnings,
             listen,
+            settings: self.settings.clone(),
         })
     }
 
@@ -232,7 +233,7 @@ impl Check<'_> {
                     let hint = "set `identity.users_file` or HELPDESK_USERS_FILE";
                     self.complain(&source, "`static` needs a users file", hint);
                 }
-                Provider::Keys
+                Provider::Static
             }
             Some("none") => {
                 if let Some(open) = listen.iter().find(|address| !address.ip().is_loopback()) {

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use reeve_types::mask_dsn;
+use reeve_types::secret::MASK;
 use serde::Serialize;
 
+use super::Config;
 use super::keys::{EXTRA_LISTENER, KEYS, Kind};
 use super::layers::{Settings, Source};
 
@@ -27,11 +29,10 @@ pub(crate) fn shown(settings: &Settings) -> Vec<Shown> {
         let value = match setting {
             None => Some(key.default.to_owned()).filter(|text| !text.is_empty()),
             Some(setting) => Some(match key.kind {
-                Kind::Secret => reeve_types::secret::MASK.to_owned(),
-                Kind::Url => masked_url(&setting.raw.line()),
-                Kind::Text | Kind::Path | Kind::TextList | Kind::PathList | Kind::Number | Kind::Switch => {
-                    setting.raw.line()
-                }
+                Kind::Secret => MASK.to_owned(),
+                Kind::Url => mask_dsn(&setting.raw.line()),
+                Kind::SecretUrl => masked_url(&setting.raw.line()),
+                _ => setting.raw.line(),
             }),
         };
         let source = setting.map_or(Source::Default, |setting| setting.source.clone());
@@ -43,15 +44,20 @@ pub(crate) fn shown(settings: &Settings) -> Vec<Shown> {
     all
 }
 
-/// The path of a webhook is its secret, so only the server of a URL is shown when there is more to it.
+/// The same as the API tells it: `{setting: {value, source}}`.
+pub(crate) fn shown_json(config: &Config) -> serde_json::Value {
+    let entry = |one: Shown| (one.name.to_owned(), serde_json::json!({"value": one.value, "source": one.source}));
+    serde_json::Value::Object(shown(&config.settings).into_iter().map(entry).collect())
+}
+
+/// The path of a webhook is its secret, so only its server is shown.
 fn masked_url(text: &str) -> String {
     match reqwest::Url::parse(text) {
-        Ok(url) if url.path() != "/" || url.query().is_some() => {
+        Ok(url) => {
             let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            let host = url.host_str().unwrap_or_default();
-            format!("{}://{host}{port}/{}", url.scheme(), reeve_types::secret::MASK)
+            format!("{}://{}{port}/{MASK}", url.scheme(), url.host_str().unwrap_or_default())
         }
-        _ => mask_dsn(text),
+        Err(_) => MASK.to_owned(),
     }
 }
 

@@ -73,7 +73,7 @@ fn read_value(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Raw, (usize, St
     let offset = value.span().start;
     let wrong = |found: &str| (offset, format!("`{}` must be a {}, not {found}", key.name, key.kind.words()));
     match (key.kind, value.get_ref()) {
-        (Kind::Text | Kind::Secret | Kind::Url | Kind::Path, DeValue::String(text)) => Ok(Raw::One(text.to_string())),
+        (Kind::Text | Kind::Secret | Kind::Url | Kind::SecretUrl | Kind::Path, DeValue::String(text)) => Ok(Raw::One(text.to_string())),
         (Kind::Number, DeValue::Integer(number)) => Ok(Raw::One(number.to_string())),
         (Kind::Switch, DeValue::Boolean(on)) => Ok(Raw::One(on.to_string())),
         // One value where a list may stand is what people mean by it.

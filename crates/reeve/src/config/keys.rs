@@ -10,8 +10,10 @@ pub(crate) enum Kind {
     Text,
     /// A text that is never shown.
     Secret,
-    /// A text in which passwords are masked when it is shown.
+    /// A URL, in which a password is masked when it is shown.
     Url,
+    /// A URL that is a secret itself; only its server is shown.
+    SecretUrl,
     /// A path; relative to the file that names it, or to the working directory.
     Path,
     /// Texts; in a variable separated by commas.
@@ -29,7 +31,7 @@ impl Kind {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Text | Self::Secret => "text",
-            Self::Url => "URL",
+            Self::Url | Self::SecretUrl => "URL",
             Self::Path => "path",
             Self::TextList => "list of texts",
             Self::PathList => "list of paths",
@@ -106,7 +108,7 @@ keys! {
         "How long people have to answer a request for approval.";
     "approval.valid_for_minutes", Number, [], "10",
         "How long an approved act may wait before it must have begun.";
-    "notify.webhook", Url, ["HELPDESK_APPROVAL_WEBHOOK"], "",
+    "notify.webhook", SecretUrl, ["HELPDESK_APPROVAL_WEBHOOK"], "",
         "A URL that is told of every approval; a Slack webhook gets Slack's form.";
     "notify.base_url", Url, ["HELPDESK_APPROVAL_BASE_URL"], "",
         "Where people reach this server, for links in notices.";

@@ -109,7 +109,7 @@ impl Settings {
             }
         }
         for flag in flags {
-            settings.by_key.insert(flag_key(flag), from_flag(flag));
+            settings.by_key.insert(flag.key, from_flag(flag));
         }
         settings.extra_listener = settings.extra_listener(around);
         (settings, errors)
@@ -129,10 +129,6 @@ impl Settings {
     }
 }
 
-fn flag_key(flag: &Flag) -> &'static str {
-    flag.key
-}
-
 fn from_flag(flag: &Flag) -> Setting {
     let list = super::keys::find(flag.key).is_some_and(|key| key.kind.is_list());
     let raw = match flag.values.as_slice() {
@@ -149,7 +145,7 @@ fn from_variables(key: &Key, around: &Surroundings) -> Option<Setting> {
     let (name, value) = names.into_iter().find_map(|name| Some((name, around.variable(name)?)))?;
     let raw = match key.kind {
         Kind::TextList | Kind::PathList => Raw::Many(split(value)),
-        Kind::Text | Kind::Secret | Kind::Url | Kind::Path | Kind::Number | Kind::Switch => Raw::One(value.to_owned()),
+        _ => Raw::One(value.to_owned()),
     };
     Some(Setting { raw, source: Source::Variable(name.to_owned()) })
 }

@@ -19,8 +19,8 @@ use reeve_gate::OperatingMode;
 use reeve_types::secret::SecretString;
 
 pub(crate) use check::load;
-pub(crate) use docs::{reference, shown};
-pub(crate) use layers::{Flag, Source};
+pub(crate) use docs::{reference, shown, shown_json};
+pub(crate) use layers::{Flag, Settings, Source};
 pub(crate) use surroundings::Surroundings;
 
 /// The settings of one process: checked, absolute, complete.
@@ -56,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) client: ClientConfig,
     /// What is allowed but dangerous or without effect; each to be said once at start.
     pub(crate) warnings: Vec<String>,
+    /// What was typed, and where.
+    pub(crate) settings: Settings,
 }
 
 /// Whose word counts.
@@ -63,6 +65,8 @@ pub(crate) struct Config {
 pub(crate) enum Provider {
     /// API keys, and the users file when there is one.
     Keys,
+    /// The same, and the users file is there.
+    Static,
     /// Everybody is who they say. Every listen address is a loopback address.
     Trusting,
 }
@@ -72,7 +76,7 @@ pub(crate) enum Provider {
 pub(crate) struct IdentityConfig {
     /// Whose word counts.
     pub(crate) provider: Provider,
-    /// Users and roles, absolute.
+    /// Users and roles, absolute; always set for [`Provider::Static`].
     pub(crate) users_file: Option<PathBuf>,
 }
 

@@ -80,6 +80,11 @@ impl Surroundings {
     }
 }
 
+/// A variable of the environment, for what policies and files refer to by name.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The variable that names the file, as `--config` does.
 pub(crate) const CONFIG_VARIABLE: &str = "REEVE_CONFIG";
 

@@ -39,7 +39,9 @@ impl Install {
         };
         let Some(bin) = candidates.pop().map(|(_, bin)| bin).or_else(in_path) else { panic!("{MISSING}") };
         let version = match Command::new(bin.join("postgres")).arg("--version").output() {
-            Ok(output) => String::from_utf8_lossy(&output.stdout).chars().filter(|c| c.is_ascii_alphanumeric()).collect(),
+            Ok(output) => {
+                String::from_utf8_lossy(&output.stdout).chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+            }
             Err(error) => panic!("{MISSING} ({error})"),
         };
         let owner = rustix::process::geteuid().is_root().then(unprivileged_account);

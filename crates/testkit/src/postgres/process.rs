@@ -50,7 +50,10 @@ impl Postmaster {
             if started.elapsed() > START_TIMEOUT {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("PostgreSQL was not ready in time; its log: {}", fs::read_to_string(&log_path).unwrap_or_default());
+                panic!(
+                    "PostgreSQL was not ready in time; its log: {}",
+                    fs::read_to_string(&log_path).unwrap_or_default()
+                );
             }
             std::thread::sleep(Duration::from_millis(5));
         }

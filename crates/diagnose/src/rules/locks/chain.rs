@@ -15,17 +15,33 @@ use crate::{EvidenceSet, Thresholds};
 pub(crate) fn chains(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Finding> {
     let Some(waits) = evidence.lock_waits.as_deref() else { return Vec::new() };
     let graph = Graph::new(waits);
+    grouped(&graph)
+        .iter()
+        .filter_map(|(waiters, heads)| {
+            let chain = Chain { evidence, graph: &graph, heads, waiters };
+            chain.severity(thresholds).map(|severity| chain.finding(severity))
+        })
+        .collect()
+}
+
+/// The pids at the head of chains that are findings, so that other rules need not tell them again.
+pub(crate) fn head_pids(evidence: &EvidenceSet, thresholds: &Thresholds) -> BTreeSet<i32> {
+    let Some(waits) = evidence.lock_waits.as_deref() else { return BTreeSet::new() };
+    let graph = Graph::new(waits);
+    grouped(&graph)
+        .iter()
+        .filter(|(waiters, heads)| Chain { evidence, graph: &graph, heads, waiters }.severity(thresholds).is_some())
+        .flat_map(|(_, heads)| heads.iter().copied())
+        .collect()
+}
+
+/// Heads by whom they keep waiting.
+fn grouped(graph: &Graph<'_>) -> BTreeMap<BTreeSet<i32>, Vec<i32>> {
     let mut by_waiters: BTreeMap<BTreeSet<i32>, Vec<i32>> = BTreeMap::new();
     for head in graph.heads() {
         by_waiters.entry(graph.waiters(head)).or_default().push(head);
     }
     by_waiters
-        .into_iter()
-        .filter_map(|(waiters, heads)| {
-            let chain = Chain { evidence, graph: &graph, heads: &heads, waiters: &waiters };
-            chain.severity(thresholds).map(|severity| chain.finding(severity))
-        })
-        .collect()
 }
 
 /// `pid 5 (user app) waits 12 s for ShareLock on orders: `UPDATE …``
@@ -150,10 +166,10 @@ impl<'a> Chain<'a> {
         }
         let direct = self.direct().len();
         let wait = if self.waiters.len() == 1 { "waits" } else { "wait" };
+        let it = if self.heads.len() == 1 { "it" } else { "them" };
         told.push(match self.waiters.len().saturating_sub(direct) {
-            0 => format!("{sessions} {wait} for it directly."),
-            1 => format!("{sessions} {wait}: {direct} for it directly, 1 behind the others."),
-            behind => format!("{sessions} {wait}: {direct} for it directly, {behind} behind the others."),
+            0 => format!("{sessions} {wait} for {it} directly."),
+            behind => format!("{sessions} {wait}: {direct} for {it} directly, {behind} behind the others."),
         });
         if let Some(ddl) = self.ddl_in_the_queue() {
             told.push(format!(

@@ -70,7 +70,10 @@ async fn a_failing_archiver_explains_the_wal_that_piles_up() {
     for _ in 0..3 {
         server.psql("INSERT INTO t VALUES (1); SELECT pg_switch_wal()");
     }
-    let options = with_thresholds(|t| t.wal_over_max = 0.1);
+    let options = with_thresholds(|t| {
+        t.wal_over_max = 0.1;
+        t.wal_bytes_min = 0;
+    });
     let (finding, diagnosis) = until_found(&server, &options, "archiver_failing").await;
     assert!(finding.cause.contains("archive_command /bin/false fails"), "{}", finding.cause);
     let retention = find(&diagnosis, "wal_retention").unwrap_or_else(|| panic!("{diagnosis:#?}"));

@@ -1,3 +1,5 @@
+//! What the tools promise, as one text.
+
 use std::fmt::Write as _;
 
 use super::*;
@@ -7,13 +9,14 @@ fn the_catalogue_is_as_people_know_it() {
     let mut text = String::new();
     for spec in gate().gate().specs() {
         let required = spec.input_schema["required"].as_array().unwrap();
-        let arguments: Vec<String> = spec.input_schema["properties"]
+        let mut arguments: Vec<String> = spec.input_schema["properties"]
             .as_object()
             .unwrap()
             .keys()
             .filter(|name| *name != "connection_string")
             .map(|name| format!("{name}{}", if required.contains(&json!(name)) { "*" } else { "" }))
             .collect();
+        arguments.sort();
         let _ = writeln!(
             text,
             "{} [{}, reversible: {}{}{}] ({}) {:?}{}",

@@ -1,3 +1,5 @@
+//! Sessions: who waits for whom, and ending queries and sessions.
+
 use super::*;
 
 /// A session that holds a row and one that wants it, plus one that waits behind the second.
@@ -40,6 +42,26 @@ async fn who_blocks_whom_is_told_with_the_root() {
     assert!(data(&active).as_array().unwrap().iter().all(|r| r["pid"] != holder));
     let all = bench.run("get_active_connections", json!({})).await;
     assert_eq!(row(data(&all), "pid", holder)["state"], "idle in transaction");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_remedy_of_a_diagnosis_can_be_submitted_as_it_is() {
+    let bench = Bench::new();
+    let (_holder, _waiting) = chain(&bench).await;
+    let mut impatient = options();
+    impatient.diagnose.thresholds.lock_wait_secs = 0.0;
+    let gate = gate_with(impatient);
+    let dsn = bench.dsn("postgres");
+    let diagnosis = call(&gate, &dsn, "diagnose", json!({})).await.unwrap();
+    let finding = row(&data(&diagnosis)["findings"], "code", "lock_chain");
+    let remedy = &finding["remedies"][0];
+    assert_eq!(remedy["arguments"]["pid"], bench.pid_of("holder"), "{}", diagnosis.output);
+    assert!(diagnosis.output.contains("  Remedy: terminate_connection {"), "{}", diagnosis.output);
+
+    let tool = remedy["tool"].as_str().unwrap();
+    let cured = call(&gate, &dsn, tool, remedy["arguments"].clone()).await.unwrap();
+    assert_eq!(cured.verify_status, Some(reeve_types::VerifyStatus::Ok));
+    bench.until("SELECT count(*) FROM pg_locks WHERE NOT granted", |waiting| waiting == "0");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,8 +120,15 @@ async fn a_query_is_cancelled_and_its_session_lives() {
     let pid = bench.pid_of("sleeper");
     let failure = bench.fails("cancel_query", json!({"pid": pid})).await;
     assert_failure(&failure, FailureKind::Failed, "runs no query that could be cancelled");
-    let (state, words) = bench.gate.probe("cancel_query", json!({"pid": pid, "connection_string": bench.dsn("postgres")}), Timestamp::now()).await;
-    assert_eq!((state, words.contains("runs no query any more")), (reeve_types::ActionState::Succeeded, true), "{words}");
+    let (state, words) = bench
+        .gate
+        .probe("cancel_query", json!({"pid": pid, "connection_string": bench.dsn("postgres")}), Timestamp::now())
+        .await;
+    assert_eq!(
+        (state, words.contains("runs no query any more")),
+        (reeve_types::ActionState::Succeeded, true),
+        "{words}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,20 +141,29 @@ async fn a_connection_is_terminated_exactly_as_it_was_seen() {
     let seen = bench.run("get_session_info", json!({"pid": pid})).await;
     let began = data(&seen)["backend_start"].as_str().unwrap().to_owned();
 
-    let other = bench.fails("terminate_connection", json!({"pid": pid, "expected_backend_start": "2020-01-01T00:00:00Z"})).await;
+    let other = bench
+        .fails("terminate_connection", json!({"pid": pid, "expected_backend_start": "2020-01-01T00:00:00Z"}))
+        .await;
     assert_failure(&other, FailureKind::Failed, "is another one now");
-    let other = bench.fails("terminate_connection", json!({"pid": pid, "expected_query_start": "2020-01-01T00:00:00Z"})).await;
+    let other =
+        bench.fails("terminate_connection", json!({"pid": pid, "expected_query_start": "2020-01-01T00:00:00Z"})).await;
     assert_failure(&other, FailureKind::Failed, "runs another query now");
     assert!(writer.batch_execute("SELECT 1").await.is_ok(), "nothing was done");
     let probe = json!({"pid": pid, "expected_backend_start": began, "connection_string": bench.dsn("postgres")});
-    assert_eq!(bench.gate.probe("terminate_connection", probe.clone(), Timestamp::now()).await.0, reeve_types::ActionState::Failed);
+    assert_eq!(
+        bench.gate.probe("terminate_connection", probe.clone(), Timestamp::now()).await.0,
+        reeve_types::ActionState::Failed
+    );
 
     let output = bench.run("terminate_connection", json!({"pid": pid, "expected_backend_start": began})).await;
     assert_eq!(output.verify_status, Some(reeve_types::VerifyStatus::Ok));
     assert!(output.output.contains("The session is gone."), "{}", output.output);
     assert_eq!(bench.server.psql("SELECT count(*) FROM t"), "0", "its transaction was rolled back");
     assert!(writer.batch_execute("SELECT 1").await.is_err());
-    assert_eq!(bench.gate.probe("terminate_connection", probe, Timestamp::now()).await.0, reeve_types::ActionState::Succeeded);
+    assert_eq!(
+        bench.gate.probe("terminate_connection", probe, Timestamp::now()).await.0,
+        reeve_types::ActionState::Succeeded
+    );
 
     let failure = bench.fails("terminate_connection", json!({"pid": pid})).await;
     assert_failure(&failure, FailureKind::Failed, "there is no session");
@@ -134,7 +172,8 @@ async fn a_connection_is_terminated_exactly_as_it_was_seen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_must_live_is_not_ended() {
     let bench = Bench::new();
-    let walwriter: i64 = bench.server.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").parse().unwrap();
+    let walwriter: i64 =
+        bench.server.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").parse().unwrap();
     let failure = bench.fails("terminate_connection", json!({"pid": walwriter})).await;
     assert_failure(&failure, FailureKind::Failed, "the server's own walwriter");
     let _own = bench.application("reeve").await;
@@ -204,7 +243,8 @@ async fn idle_sessions_are_ended_within_the_limit() {
 
     let limited = gate_within("max_rows_affected: 2");
     let arguments = json!({"idle_minutes": 0, "database": "postgres"});
-    let failure = call(&limited, &bench.dsn("postgres"), "terminate_idle_connections", arguments.clone()).await.unwrap_err();
+    let failure =
+        call(&limited, &bench.dsn("postgres"), "terminate_idle_connections", arguments.clone()).await.unwrap_err();
     assert_failure(&failure, FailureKind::LimitExceeded, "3 sessions have been idle");
     for client in &idle {
         assert!(client.batch_execute("SELECT 1").await.is_ok(), "none was ended");

@@ -1,0 +1,348 @@
+//! Who asks, and whether their role may ask for this.
+//!
+//! [`guard`] stands before every route. What it lets through carries a [`Caller`]; a handler that takes one cannot run
+//! without it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use reeve_platform::{IdentityProvider, Permission, Platform};
+use reeve_types::limits::REASON_BYTES_MAX;
+use reeve_types::{AuthMethod, EventType, KeyId, Principal, ProblemCode, Purpose, TenantId, TraceId};
+
+use crate::app::App;
+use crate::dress::{ThisRequest, X_TRACE_ID};
+use crate::extract::parse;
+use crate::problem::Problem;
+
+const X_USER: HeaderName = HeaderName::from_static("x-user");
+const X_PURPOSE: HeaderName = HeaderName::from_static("x-purpose");
+const X_PURPOSE_NOTE: HeaderName = HeaderName::from_static("x-purpose-note");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Someone who has said, and proved, who they are, and what they said about why they ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) principal: Principal,
+    pub(crate) key_id: Option<KeyId>,
+    pub(crate) request_id: String,
+    purpose: Option<Purpose>,
+    purpose_note: Option<String>,
+    trace_id: Option<TraceId>,
+}
+
+impl Caller {
+    /// The caller's tenant.
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.principal.tenant
+    }
+
+    /// The declared purpose: the header beats the body.
+    pub(crate) fn purpose(&self, body: Option<&str>) -> Result<Option<Purpose>, Problem> {
+        match (self.purpose, body.filter(|text| !text.is_empty())) {
+            (Some(purpose), _) => Ok(Some(purpose)),
+            (None, Some(text)) => parse(text).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The purpose in the requester's words: the header beats the body.
+    pub(crate) fn purpose_note(&self, body: Option<String>) -> Result<String, Problem> {
+        let note = self.purpose_note.clone().or(body).unwrap_or_default();
+        if note.len() > REASON_BYTES_MAX {
+            return Err(Problem::new(ProblemCode::BadRequest, format!("the purpose note is longer than {REASON_BYTES_MAX} bytes")));
+        }
+        Ok(note)
+    }
+
+    /// The journey that the request belongs to: the one it names, or a new one.
+    pub(crate) fn trace(&self, platform: &Platform, prefix: &str) -> TraceId {
+        self.trace_id.clone().unwrap_or_else(|| platform.new_trace(prefix))
+    }
+
+    /// The journey that the request names.
+    pub(crate) fn named_trace(&self) -> Option<&TraceId> {
+        self.trace_id.as_ref()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let found = parts.extensions.get::<Self>().cloned();
+        found.ok_or_else(|| Problem::internal("a handler that needs a caller stands behind a public route"))
+    }
+}
+
+/// Where a request came from; absent when it was made in the same process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remote(pub(crate) IpAddr);
+
+/// Lets a request through to its handler when the caller has the permission.
+pub(crate) async fn guard(permission: Permission, mut request: Request, next: Next) -> Response {
+    if permission == Permission::Public {
+        return next.run(request).await;
+    }
+    let (Some(app), Some(ThisRequest(id))) =
+        (request.extensions().get::<App>().cloned(), request.extensions().get::<ThisRequest>().cloned())
+    else {
+        return Problem::internal("a route stands outside the router").into_response();
+    };
+    let remote = request.extensions().get::<Remote>().map(|remote| remote.0);
+    let place = Place { method: request.method().clone(), path: request.uri().path().to_owned(), remote };
+    let caller = match identify(&app, request.headers(), remote, id.to_string()).await {
+        Ok(caller) => caller,
+        Err(problem) => {
+            if matches!(problem.code, ProblemCode::Unauthenticated | ProblemCode::Forbidden) {
+                app.shared.denied.record(&app.platform, None, &place, &problem.detail).await;
+            }
+            return problem.into_response();
+        }
+    };
+    if !permission.allows(&caller.principal) {
+        let problem = lacks(permission, &caller.principal);
+        app.shared.denied.record(&app.platform, Some(&caller.principal), &place, &problem.detail).await;
+        return problem.into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+fn lacks(permission: Permission, principal: &Principal) -> Problem {
+    let roles: Vec<&str> = permission.roles().iter().copied().chain(["admin"]).collect();
+    let detail = format!("{} may not do this: it needs the role {}", principal.label(), roles.join(" or "));
+    Problem::new(ProblemCode::Forbidden, detail).with("permission", permission.as_str()).with("roles", roles)
+}
+
+async fn identify(app: &App, headers: &HeaderMap, remote: Option<IpAddr>, request_id: String) -> Result<Caller, Problem> {
+    let identity = app.platform.identity();
+    if identity.provider() == IdentityProvider::None {
+        refuse_browsers_elsewhere(headers)?;
+    }
+    let bearer = bearer(headers)?;
+    let named = text_of(headers, &X_USER)?.filter(|name| !name.is_empty());
+    // A key of the users file costs an Argon2id run for every user listed, so guessing them is slowed down.
+    let costly = bearer.is_some_and(|key| !key.starts_with("reeve_"));
+    if costly {
+        app.shared.failures.check(remote)?;
+    }
+    let found = identity.identify(bearer, named).await.inspect_err(|_| {
+        if costly {
+            app.shared.failures.count(remote);
+        }
+    })?;
+    let purpose = text_of(headers, &X_PURPOSE)?.filter(|text| !text.is_empty()).map(parse).transpose()?;
+    Ok(Caller {
+        principal: found.principal,
+        key_id: found.key_id,
+        request_id,
+        purpose,
+        purpose_note: text_of(headers, &X_PURPOSE_NOTE)?.map(str::to_owned),
+        trace_id: text_of(headers, &X_TRACE_ID)?.filter(|text| !text.is_empty()).map(parse).transpose()?,
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = text_of(headers, &AUTHORIZATION)? else { return Ok(None) };
+    let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") || key.trim().is_empty() {
+        let detail = "the header Authorization is not understood: send `Authorization: Bearer KEY`";
+        return Err(Problem::new(ProblemCode::Unauthenticated, detail).header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+    }
+    Ok(Some(key.trim()))
+}
+
+fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, Problem> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    // Notes may hold any UTF-8; `to_str` would take ASCII only.
+    std::str::from_utf8(value.as_bytes())
+        .map(Some)
+        .map_err(|_| Problem::new(ProblemCode::BadRequest, format!("the header {name} is not UTF-8 text")))
+}
+
+/// Where identity is switched off, a page that a browser has opened elsewhere could act as whoever sits at this machine.
+/// Requests that such a page can make are refused: from another origin, or under a name that was made to point here.
+fn refuse_browsers_elsewhere(headers: &HeaderMap) -> Result<(), Problem> {
+    let host = text_of(headers, &HOST)?.unwrap_or_default();
+    let foreign_site = text_of(headers, &SEC_FETCH_SITE)?.is_some_and(|site| !matches!(site, "same-origin" | "none"));
+    let foreign_origin = text_of(headers, &ORIGIN)?
+        .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, rest)| rest != host));
+    if foreign_site || foreign_origin || !is_near(host) {
+        let detail = "this server takes callers at their word, so it does not answer pages of other sites; use keys instead";
+        return Err(Problem::new(ProblemCode::Forbidden, detail));
+    }
+    Ok(())
+}
+
+/// Whether a `Host` cannot be a public name that someone pointed at this machine: an address, a name without a dot, or
+/// one under `localhost`.
+fn is_near(host: &str) -> bool {
+    if host.is_empty() {
+        return true;
+    }
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<Ipv4Addr>().is_ok()
+        || name.parse::<Ipv6Addr>().is_ok()
+        || !name.contains('.')
+        || name.ends_with(".localhost")
+}
+
+/// What was asked for, for the record.
+struct Place {
+    method: Method,
+    path: String,
+    remote: Option<IpAddr>,
+}
+
+/// How many refusals are recorded at once before the rate holds.
+const DENIED_BURST: f64 = 20.0;
+/// How many refusals per second are recorded; the rest is counted.
+const DENIED_PER_SECOND: f64 = 5.0;
+
+/// Records refusals, and counts those that a flood would drown the log with.
+#[derive(Default)]
+pub(crate) struct DeniedLog {
+    state: Mutex<Option<(Instant, f64, u64)>>,
+}
+
+impl DeniedLog {
+    /// How many refusals were counted and not recorded before this one; absent when this one is only counted, too.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock().ok()?;
+        let (at, left, skipped) = state.unwrap_or((now, DENIED_BURST, 0));
+        let left = (left + now.saturating_duration_since(at).as_secs_f64() * DENIED_PER_SECOND).min(DENIED_BURST);
+        if left < 1.0 {
+            *state = Some((now, left, skipped + 1));
+            return None;
+        }
+        *state = Some((now, left - 1.0, 0));
+        Some(skipped)
+    }
+
+    async fn record(&self, platform: &Platform, principal: Option<&Principal>, place: &Place, reason: &str) {
+        let Some(skipped) = self.admit(Instant::now()) else { return };
+        let tenant = principal.map_or_else(TenantId::default_tenant, |principal| principal.tenant.clone());
+        let mut event = platform.event(EventType::AccessDenied, &tenant, platform.new_trace("authz"));
+        event.principal = principal.cloned();
+        let path: String = place.path.chars().take(200).collect();
+        let from = place.remote.map_or_else(String::new, |remote| format!(" from {remote}"));
+        let more = if skipped == 0 { String::new() } else { format!(" ({skipped} more refusals were not recorded before this one)") };
+        event.note = format!("{} {path}{from}: {reason}{more}", place.method);
+        if let Err(error) = platform.record(event).await {
+            tracing::error!("a refusal could not be recorded: {error}");
+        }
+    }
+}
+
+/// How many wrong keys one address may try at once before it must wait.
+const FAILURES_BURST: f64 = 10.0;
+/// How many tries per second it gains back.
+const FAILURES_PER_SECOND: f64 = 0.2;
+/// How many addresses are remembered.
+const ADDRESSES_MAX: usize = 4096;
+
+/// Slows down whoever guesses keys.
+#[derive(Default)]
+pub(crate) struct FailureLimiter {
+    left: Mutex<HashMap<IpAddr, (Instant, f64)>>,
+}
+
+impl FailureLimiter {
+    fn check(&self, remote: Option<IpAddr>) -> Result<(), Problem> {
+        let Some(remote) = remote else { return Ok(()) };
+        let left = self.left.lock().ok().and_then(|left| left.get(&remote).map(|(at, n)| (at.elapsed(), *n)));
+        match left {
+            Some((since, n)) if n + since.as_secs_f64() * FAILURES_PER_SECOND < 1.0 => {
+                let detail = "too many wrong keys came from this address; wait a little";
+                Err(Problem::new(ProblemCode::RateLimited, detail).retry_after(5))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count(&self, remote: Option<IpAddr>) {
+        let (Some(remote), Ok(mut left)) = (remote, self.left.lock()) else { return };
+        if left.len() >= ADDRESSES_MAX {
+            let full = Duration::from_secs_f64(FAILURES_BURST / FAILURES_PER_SECOND);
+            left.retain(|_, (at, _)| at.elapsed() < full);
+            if left.len() >= ADDRESSES_MAX {
+                left.clear();
+            }
+        }
+        let now = Instant::now();
+        let (at, n) = left.get(&remote).copied().unwrap_or((now, FAILURES_BURST));
+        let regained = (n + now.saturating_duration_since(at).as_secs_f64() * FAILURES_PER_SECOND).min(FAILURES_BURST);
+        left.insert(remote, (now, (regained - 1.0).max(0.0)));
+    }
+}
+
+/// The person who answers a question. Only where identity is switched off may the body say who it is; everywhere else
+/// the proven identity wins over whatever the body claims.
+pub(crate) async fn answering(app: &App, caller: &Caller, claimed: Option<&str>) -> Result<Principal, Problem> {
+    let unproven = matches!(caller.principal.auth_method, AuthMethod::Header | AuthMethod::None);
+    match claimed.filter(|name| !name.is_empty()) {
+        Some(name) if unproven && app.platform.identity().provider() == IdentityProvider::None => {
+            Ok(app.platform.identity().identify(None, Some(name)).await?.principal)
+        }
+        _ => Ok(caller.principal.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_counted_and_not_recorded() {
+        let (log, now) = (DeniedLog::default(), Instant::now());
+        let recorded = (0..100).filter(|_| log.admit(now).is_some()).count();
+        assert_eq!(recorded, 20);
+        assert_eq!(log.admit(now + Duration::from_secs(1)), Some(80));
+    }
+
+    #[test]
+    fn guessing_keys_is_slowed_down_for_the_one_who_guesses() {
+        let limiter = FailureLimiter::default();
+        let (guesser, other) = (Some("192.0.2.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
+        for _ in 0..10 {
+            limiter.check(guesser).unwrap();
+            limiter.count(guesser);
+        }
+        assert_eq!(limiter.check(guesser).unwrap_err().code, ProblemCode::RateLimited);
+        limiter.check(other).unwrap();
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_refused_where_callers_are_taken_at_their_word() {
+        let table: [(&[(&str, &str)], bool); 9] = [
+            (&[], true),
+            (&[("host", "localhost:8080")], true),
+            (&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")], true),
+            (&[("host", "[::1]:8080")], true),
+            (&[("host", "reeve:8080")], true),
+            (&[("host", "rebound.example:8080")], false),
+            (&[("host", "localhost:8080"), ("origin", "https://evil.example")], false),
+            (&[("host", "localhost:8080"), ("origin", "null")], false),
+            (&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")], false),
+        ];
+        for (headers, fine) in table {
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
+                .collect();
+            assert_eq!(refuse_browsers_elsewhere(&headers).is_ok(), fine, "{headers:?}");
+        }
+    }
+}

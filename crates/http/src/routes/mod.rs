@@ -1,0 +1,117 @@
+//! The handlers, one module for each noun: read the wire type, call one function of the platform, write the wire type.
+
+pub(crate) mod actions;
+pub(crate) mod agents;
+pub(crate) mod approvals;
+pub(crate) mod archive;
+pub(crate) mod audit;
+pub(crate) mod configuration;
+pub(crate) mod decisions;
+pub(crate) mod events;
+pub(crate) mod governance;
+pub(crate) mod health;
+pub(crate) mod infrastructure;
+pub(crate) mod journeys;
+pub(crate) mod keys;
+pub(crate) mod pages;
+pub(crate) mod query;
+pub(crate) mod tools;
+
+use reeve_platform::Permission;
+use reeve_types::limits::PAGE_ROWS_MAX;
+use utoipa_axum::routes;
+
+use crate::declare::Routes;
+
+/// Registers every route of the API with the permission that it needs.
+pub(crate) fn declare(routes: Routes) -> Routes {
+    let routes = public(routes);
+    let routes = asking(routes);
+    let routes = looking(routes);
+    let routes = answering(routes);
+    administering(routes)
+}
+
+fn public(routes: Routes) -> Routes {
+    routes
+        .outside(Permission::Public, routes!(health::health))
+        .outside(Permission::Public, routes!(health::ready))
+        .outside(Permission::Public, routes!(pages::description))
+        .outside(Permission::Public, routes!(pages::docs))
+        .outside(Permission::Public, routes!(pages::problem))
+        .outside(Permission::Public, routes!(health::metrics))
+}
+
+fn asking(routes: Routes) -> Routes {
+    routes
+        .api(Permission::Ask, routes!(query::query))
+        .api(Permission::Ask, routes!(query::diagnose))
+        .api(Permission::RunDatabaseTools, routes!(tools::run))
+        .api(Permission::RunDatabaseTools, routes!(tools::run_on_database))
+        .api(Permission::CheckPolicy, routes!(governance::check))
+        .api(Permission::WriteRecords, routes!(events::bring))
+        .api(Permission::WriteRecords, routes!(archive::keep_result))
+        .api(Permission::Ask, routes!(archive::upload))
+        .api(Permission::Witness, routes!(audit::cosignature))
+}
+
+fn looking(routes: Routes) -> Routes {
+    routes
+        .api(Permission::Look, routes!(agents::agents))
+        .api(Permission::Look, routes!(agents::roles))
+        .api(Permission::Look, routes!(agents::whoami))
+        .api(Permission::Look, routes!(tools::list))
+        .api(Permission::Look, routes!(tools::show))
+        .api(Permission::Look, routes!(actions::list))
+        .api(Permission::Look, routes!(actions::show))
+        .api(Permission::Look, routes!(infrastructure::infrastructure))
+        .api(Permission::Look, routes!(infrastructure::databases))
+        .api(Permission::Look, routes!(governance::overview))
+        .api(Permission::Look, routes!(governance::info))
+        .api(Permission::Look, routes!(governance::policies))
+        .api(Permission::Look, routes!(governance::explain))
+        .api(Permission::Look, routes!(events::list))
+        .api(Permission::Look, routes!(events::stream))
+        .api(Permission::Look, routes!(events::show))
+        .api(Permission::Look, routes!(audit::verify))
+        .api(Permission::Look, routes!(audit::verify_whole))
+        .api(Permission::Look, routes!(audit::proof))
+        .api(Permission::Look, routes!(audit::checkpoint))
+        .api(Permission::Look, routes!(audit::key))
+        .api(Permission::Look, routes!(audit::for_witness))
+        .api(Permission::Look, routes!(journeys::list))
+        .api(Permission::Look, routes!(archive::results))
+        .api(Permission::Look, routes!(archive::upload_info))
+        .api(Permission::Look, routes!(archive::upload_content))
+}
+
+fn answering(routes: Routes) -> Routes {
+    routes
+        .api(Permission::Look, routes!(approvals::list))
+        .api(Permission::Look, routes!(approvals::pending))
+        .api(Permission::Look, routes!(approvals::stream))
+        .api(Permission::Look, routes!(approvals::show))
+        .api(Permission::Look, routes!(approvals::wait))
+        .api(Permission::Approve, routes!(approvals::approve))
+        .api(Permission::Approve, routes!(approvals::deny))
+        .api(Permission::Cancel, routes!(approvals::cancel))
+        .api(Permission::Look, routes!(approvals::create))
+        .api(Permission::Look, routes!(decisions::list))
+        .api(Permission::Look, routes!(decisions::show))
+        .api(Permission::Approve, routes!(decisions::resolve))
+}
+
+fn administering(routes: Routes) -> Routes {
+    routes
+        .api(Permission::Administer, routes!(keys::list))
+        .api(Permission::Administer, routes!(keys::create))
+        .api(Permission::Administer, routes!(keys::revoke))
+        .api(Permission::Administer, routes!(keys::users))
+        .api(Permission::Administer, routes!(configuration::show))
+        .api(Permission::Administer, routes!(configuration::reload_policy))
+}
+
+/// How many rows a list shows: what was asked for, within 1 and the most there may be.
+pub(crate) fn limit(asked: Option<usize>, usual: usize) -> usize {
+    asked.unwrap_or(usual).clamp(1, PAGE_ROWS_MAX)
+}

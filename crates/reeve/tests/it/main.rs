@@ -1,0 +1,9 @@
+//! The program as a black box: started as a process, spoken to over HTTP and its command line, killed and looked at.
+
+mod acts;
+mod coverage;
+mod crash;
+mod guide;
+mod lifecycle;
+mod server;
+mod walls;

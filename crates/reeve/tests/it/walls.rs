@@ -1,0 +1,69 @@
+//! The walls between crates, as the manifests draw them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+type Manifests = BTreeMap<String, BTreeSet<String>>;
+
+fn manifests() -> Manifests {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::fs::read_dir(crates)
+        .expect("the crates directory")
+        .map(|entry| entry.expect("an entry").path().join("Cargo.toml"))
+        .filter(|path| path.exists())
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("a manifest");
+            let manifest: toml::Table = toml::from_str(&text).expect("TOML");
+            let name = manifest["package"]["name"].as_str().expect("a name").to_owned();
+            let normal = manifest.get("dependencies").and_then(|d| d.as_table());
+            (name, normal.map(|table| table.keys().cloned().collect()).unwrap_or_default())
+        })
+        .collect()
+}
+
+fn assert_never(manifests: &Manifests, crates: &[&str], forbidden: &[&str]) {
+    for name in crates {
+        let depends = manifests.get(*name).unwrap_or_else(|| panic!("there is no crate {name}"));
+        for other in forbidden {
+            assert!(!depends.contains(*other), "{name} must not depend on {other}");
+        }
+    }
+}
+
+fn assert_only(manifests: &Manifests, dependency: &str, allowed: &[&str]) {
+    for (name, depends) in manifests {
+        assert!(!depends.contains(dependency) || allowed.contains(&name.as_str()), "only {allowed:?} may know {dependency}, not {name}");
+    }
+}
+
+#[test]
+fn pure_crates_know_no_runtime_no_files_and_no_network() {
+    let pure = ["reeve-types", "reeve-policy", "reeve-audit", "reeve-diagnose"];
+    let impure = ["tokio", "rusqlite", "reqwest", "rand", "tokio-postgres", "axum", "tracing", "rustix"];
+    assert_never(&manifests(), &pure, &impure);
+}
+
+#[test]
+fn ways_in_and_ways_out_do_not_see_each_other() {
+    let manifests = manifests();
+    assert_never(&manifests, &["reeve-http", "reeve-platform"], &["reeve-postgres", "reeve-connectors"]);
+    let above = ["reeve-http", "reeve-platform", "reeve-store"];
+    assert_never(&manifests, &["reeve-postgres", "reeve-connectors", "reeve-gate", "reeve-policy", "reeve-audit"], &above);
+}
+
+#[test]
+fn each_heavy_or_restless_crate_is_known_to_one_of_ours() {
+    let manifests = manifests();
+    assert_only(&manifests, "cedar-policy", &["reeve-policy"]);
+    assert_only(&manifests, "rusqlite", &["reeve-store"]);
+    assert_only(&manifests, "pg_query", &["reeve-postgres"]);
+    assert_only(&manifests, "tokio-postgres", &["reeve-postgres"]);
+    assert_only(&manifests, "lettre", &["reeve-connectors"]);
+    assert_only(&manifests, "utoipa", &["reeve-http"]);
+    assert_only(&manifests, "clap", &["reeve"]);
+}
+
+#[test]
+fn the_test_kit_never_ships() {
+    assert_only(&manifests(), "reeve-testkit", &[]);
+}
