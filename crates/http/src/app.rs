@@ -1,13 +1,16 @@
 //! What every handler shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use reeve_platform::Platform;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{DeniedLog, FailureLimiter};
 use crate::metrics::HttpMetrics;
+use crate::problem::Problem;
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -47,7 +50,14 @@ pub(crate) struct Shared {
     pub(crate) failures: FailureLimiter,
     /// The description of the API as it is served.
     pub(crate) description: String,
+    /// Verifying reads the whole log; only so many may do it at once.
+    pub(crate) verifying: Semaphore,
+    /// What the last verification found: how many records it covered, whether they were in order, and when it was.
+    lately: Mutex<Option<(u64, bool, Instant)>>,
 }
+
+/// How long what a verification found may be told again.
+const LATELY: Duration = Duration::from_secs(60);
 
 impl App {
     pub(crate) fn new(platform: Platform, options: HttpOptions) -> Self {
@@ -58,7 +68,24 @@ impl App {
             denied: DeniedLog::default(),
             failures: FailureLimiter::default(),
             description,
+            verifying: Semaphore::new(2),
+            lately: Mutex::new(None),
         };
         Self { platform, shared: Arc::new(shared) }
+    }
+
+    /// Whether the log was in order when it was last looked at, at most a minute ago, and how many records were read.
+    pub(crate) async fn verified_lately(&self) -> Result<(u64, bool), Problem> {
+        if let Some((size, valid, at)) = self.shared.lately.lock().ok().and_then(|lately| *lately)
+            && at.elapsed() < LATELY
+        {
+            return Ok((size, valid));
+        }
+        let _turn = self.shared.verifying.acquire().await.map_err(Problem::internal)?;
+        let verdict = self.platform.store().verify_audit(Vec::new(), Vec::new(), |_| {}).await?;
+        if let Ok(mut lately) = self.shared.lately.lock() {
+            *lately = Some((verdict.total_events, verdict.valid, Instant::now()));
+        }
+        Ok((verdict.total_events, verdict.valid))
     }
 }

@@ -32,7 +32,16 @@ const PAGE: usize = 200;
 /// What a stream shows of a record: the data of a frame, or nothing.
 pub(crate) type Show = Arc<dyn Fn(&Event, u64, &str) -> Option<String> + Send + Sync>;
 
-/// Where a stream begins.
+/// Where a stream is asked to begin.
+#[derive(serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Begin {
+    /// Begin with the record of this number instead of the next one; the header Last-Event-ID beats it.
+    pub(crate) from: Option<u64>,
+}
+
+/// The sequence number that a stream begins with.
 pub(crate) async fn begin(app: &App, headers: &HeaderMap, from: Option<u64>) -> Result<u64, Problem> {
     if let Some(value) = headers.get(LAST_EVENT_ID) {
         let seen: Option<u64> = value.to_str().ok().and_then(|text| text.trim().parse().ok());

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::boot::{self, Built};
 use crate::config::{Config, ShutdownConfig};
 
+/// The file in the data directory that says where the server listens.
+const URL_FILE: &str = "server.url";
 /// What the store has at the very end to sign its last checkpoint.
 const STORE_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -40,6 +42,11 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         async move { platform.run(stop).await }
     });
     announce(&platform, &addresses).await;
+    let url_file = config.data_dir.join(URL_FILE);
+    if let Some(url) = addresses.first() {
+        // Commands on this machine find the server by it, whatever port it was given.
+        reeve_store::write_private(&url_file, &format!("{url}\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
+    }
 
     loop {
         match signals.next().await {
@@ -60,6 +67,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         }
     };
     hard.cancel();
+    let _ = std::fs::remove_file(&url_file);
     finish(&platform, ended).await
 }
 

@@ -89,6 +89,13 @@ pub struct TableHealth {
 }
 
 impl TableHealth {
+    /// Live rows as far as anybody knows. After a crash or a reset the counters begin at zero, and what the planner
+    /// remembers is nearer to the truth.
+    pub fn rows(&self) -> i64 {
+        let planner = if self.planner_rows.is_finite() { self.planner_rows.max(0.0) as i64 } else { 0 };
+        if self.live.saturating_mul(10) < planner { planner } else { self.live.max(0) }
+    }
+
     /// `schema.name`, without quotes.
     pub fn qualified(&self) -> String {
         format!("{}.{}", self.schema, self.name)

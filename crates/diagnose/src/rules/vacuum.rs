@@ -55,7 +55,7 @@ pub(super) fn needed(evidence: &EvidenceSet, thresholds: &Thresholds) -> Vec<Fin
             "{}: {} dead of {} rows ({}), {}, last vacuum {}",
             words::relation(&table.qualified()),
             words::count(table.dead),
-            words::count(table.dead.saturating_add(table.live)),
+            words::count(table.dead.saturating_add(table.rows())),
             words::percent(dead_share(table)),
             words::bytes(table.total_bytes),
             ago(table.vacuum_secs)
@@ -112,7 +112,7 @@ fn neglect(evidence: &EvidenceSet, thresholds: &Thresholds, table: &TableHealth)
     let scale =
         table.vacuum_scale_factor.or_else(|| evidence.setting_number("autovacuum_vacuum_scale_factor")).unwrap_or(0.2);
     // Three times the trigger: between once and twice is the normal saw-tooth of a busy table.
-    let overdue = table.dead as f64 > 3.0 * (base + scale * table.live.max(0) as f64);
+    let overdue = table.dead as f64 > 3.0 * (base + scale * table.rows() as f64);
     let quiet = table.vacuum_secs.unwrap_or_else(|| {
         evidence.server.as_ref().map_or(0.0, |server| server.counting_secs().min(server.uptime_secs))
     });
@@ -136,7 +136,7 @@ fn is_held_up(evidence: &EvidenceSet, thresholds: &Thresholds) -> bool {
 }
 
 fn dead_share(table: &TableHealth) -> f64 {
-    let all = table.dead.saturating_add(table.live).max(1);
+    let all = table.dead.saturating_add(table.rows()).max(1);
     table.dead.max(0) as f64 / all as f64
 }
 
@@ -208,12 +208,12 @@ fn estimated_waste(table: &TableHealth) -> Option<(i64, f64)> {
     const TUPLE_OVERHEAD: f64 = 28.0; // item pointer and header, before alignment
     const PAGE_USABLE: f64 = 8168.0 / 8192.0;
     let row = table.row_bytes? + TUPLE_OVERHEAD;
-    if table.live < 0 || table.heap_bytes <= 0 || !row.is_finite() {
+    if table.heap_bytes <= 0 || !row.is_finite() {
         return None;
     }
     // Alignment to 8 bytes costs 4 on average for each row.
     let fill = (table.fillfactor.unwrap_or(100.0) / 100.0).clamp(0.1, 1.0);
-    let needed = (row + 4.0) * table.live as f64 / PAGE_USABLE / fill;
+    let needed = (row + 4.0) * table.rows() as f64 / PAGE_USABLE / fill;
     let wasted = table.heap_bytes as f64 - needed;
     (wasted > 0.0).then_some((wasted as i64, wasted / table.heap_bytes as f64))
 }
@@ -284,7 +284,7 @@ pub(super) fn stale_statistics(evidence: &EvidenceSet, thresholds: &Thresholds) 
         .iter()
         .flatten()
         .filter(|table| table.changed_since_analyze >= thresholds.stale_rows_min)
-        .filter(|table| table.changed_since_analyze as f64 >= thresholds.stale_share * table.live.max(1) as f64)
+        .filter(|table| table.changed_since_analyze as f64 >= thresholds.stale_share * table.rows().max(1) as f64)
         .filter(|table| neglect_of_analyze(evidence, thresholds, table))
         .collect();
     stale.sort_by_key(|table| std::cmp::Reverse(table.changed_since_analyze));
@@ -310,7 +310,7 @@ pub(super) fn stale_statistics(evidence: &EvidenceSet, thresholds: &Thresholds) 
                 "{}: {} rows changed, {} rows live, last analyze {}",
                 words::relation(&table.qualified()),
                 words::count(table.changed_since_analyze),
-                words::count(table.live),
+                words::count(table.rows()),
                 ago(table.analyze_secs)
             ),
             "pg_stat_user_tables",

@@ -45,6 +45,18 @@ fn what_passes_by_itself_is_left_alone() {
             let busy = TableHealth { dead: 1_900_000, vacuum_secs: Some(30.0), ..table("busy") };
             e.tables = Some(vec![busy]);
         }),
+        ("a large table whose counters began anew after a crash", |e| {
+            let reset = TableHealth {
+                live: 0,
+                dead: 900_000,
+                changed_since_analyze: 900_000,
+                vacuum_secs: None,
+                analyze_secs: None,
+                autovacuum_enabled: Some(false),
+                ..table("counted_anew")
+            };
+            e.tables = Some(vec![reset]);
+        }),
         ("many dead rows in a table that is being vacuumed", |e| {
             let cleaned = TableHealth { dead: 9_000_000, being_vacuumed: true, vacuum_secs: None, ..table("cleaned") };
             e.tables = Some(vec![cleaned]);

@@ -46,7 +46,7 @@ pub(crate) fn sick() -> EvidenceSet {
             changed_since_analyze: 4_000_000,
             ..table("orders")
         },
-        TableHealth { live: 1000, heap_bytes: GB, ..table("bloated") },
+        TableHealth { live: 1000, planner_rows: 1000.0, heap_bytes: GB, ..table("bloated") },
     ]);
     evidence.databases = Some(vec![Database {
         name: "shop".to_owned(),

@@ -21,7 +21,7 @@ use crate::auth::{Caller, answering};
 use crate::extract::{Body, Id, Query, parse_duration};
 use crate::idempotency::{self, Reply};
 use crate::problem::Problem;
-use crate::stream;
+use crate::stream::{self, Begin};
 
 /// Where the next page of a list begins.
 pub(crate) const X_NEXT_CURSOR: HeaderName = HeaderName::from_static("x-next-cursor");
@@ -358,25 +358,17 @@ pub(crate) async fn create() -> Problem {
         .header(axum::http::header::ALLOW, HeaderValue::from_static("GET,HEAD"))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct From_ {
-    /// Begin with the record of this number instead of the next one.
-    from: Option<u64>,
-}
-
 /// A stream of what happens to questions: asked, answered, settled.
-#[utoipa::path(get, path = "/approvals/stream", tag = "approvals", operation_id = "stream_approvals", params(From_),
+#[utoipa::path(get, path = "/approvals/stream", tag = "approvals", operation_id = "stream_approvals", params(Begin),
     responses((status = 200, description = "Server-sent events; `data` is `{\"event\": …, \"seq\": …, \"approval\": …}`.", body = String, content_type = "text/event-stream")))]
 pub(crate) async fn stream(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
-    Query(which): Query<From_>,
+    Query(begin): Query<Begin>,
 ) -> Result<Response, Problem> {
     let live = app.platform.store().subscribe();
-    let from = stream::begin(&app, &headers, which.from).await?;
+    let from = stream::begin(&app, &headers, begin.from).await?;
     let tenant = caller.tenant().clone();
     let show: stream::Show = Arc::new(move |event, seq, _| {
         let about = matches!(event.event_type, EventType::ApprovalRequested | EventType::ApprovalVote | EventType::ApprovalResolved);

@@ -17,10 +17,13 @@ pub(crate) mod pages;
 pub(crate) mod query;
 pub(crate) mod tools;
 
+use axum::extract::DefaultBodyLimit;
 use reeve_platform::Permission;
 use reeve_types::limits::PAGE_ROWS_MAX;
+use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+use crate::app::App;
 use crate::declare::Routes;
 
 /// Registers every route of the API with the permission that it needs.
@@ -51,7 +54,7 @@ fn asking(routes: Routes) -> Routes {
         .api(Permission::CheckPolicy, routes!(governance::check))
         .api(Permission::WriteRecords, routes!(events::bring))
         .api(Permission::WriteRecords, routes!(archive::keep_result))
-        .api(Permission::Ask, routes!(archive::upload))
+        .api(Permission::Ask, larger(routes!(archive::upload)))
         .api(Permission::Witness, routes!(audit::cosignature))
 }
 
@@ -109,6 +112,12 @@ fn administering(routes: Routes) -> Routes {
         .api(Permission::Administer, routes!(keys::users))
         .api(Permission::Administer, routes!(configuration::show))
         .api(Permission::Administer, routes!(configuration::reload_policy))
+}
+
+/// A route that takes a whole file.
+pub(crate) fn larger((schemas, paths, methods): UtoipaMethodRouter<App>) -> UtoipaMethodRouter<App> {
+    // The form around a file takes a little room of its own.
+    (schemas, paths, methods.layer(DefaultBodyLimit::max(archive::UPLOAD_BYTES_MAX + 64 * 1024)))
 }
 
 /// How many rows a list shows: what was asked for, within 1 and the most there may be.

@@ -88,7 +88,10 @@ async fn end_all(job: &Job<'_>, session: &Session, idle: Rows) -> Result<ToolOut
     let before = idle.data();
     for row in idle.rows {
         match end_one(job, session, &row).await {
-            Ok(true) => ended.rows.push(row),
+            Ok(true) => {
+                job.has_changed_something();
+                ended.rows.push(row);
+            }
             Ok(false) => kept.push((row, "it is no longer idle, or has ended by itself".to_owned())),
             Err(trouble @ Trouble::NoAnswer(_)) => {
                 return Err(trouble.noted(format!("{} session(s) had been ended before", ended.rows.len())));

@@ -30,12 +30,22 @@ pub(super) struct Job<'a> {
     pub(super) cx: &'a TaskCx,
     spec: &'a ToolSpec,
     effect_in_flight: AtomicBool,
+    changed: AtomicBool,
     opened: Mutex<Vec<Canceller>>,
 }
 
 impl<'a> Job<'a> {
     pub(super) fn new(kit: &'a Kit, spec: &'a ToolSpec, call: ToolCall, limits: Obligations, cx: &'a TaskCx) -> Self {
-        Self { kit, call, limits, cx, spec, effect_in_flight: AtomicBool::new(false), opened: Mutex::default() }
+        Self {
+            kit,
+            call,
+            limits,
+            cx,
+            spec,
+            effect_in_flight: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
+            opened: Mutex::default(),
+        }
     }
 
     pub(super) fn args(&self) -> &Arguments {
@@ -96,6 +106,11 @@ impl<'a> Job<'a> {
         answer.map_err(Trouble::of_effect)
     }
 
+    /// Notes that something has been changed for sure. What fails after that is not a failure of the change.
+    pub(super) fn has_changed_something(&self) {
+        self.changed.store(true, Ordering::Release);
+    }
+
     /// Runs the tool within its time.
     pub(super) async fn carry_out(&self, body: Body) -> Result<ToolOutput, ToolFailure> {
         let ended = tokio::select! {
@@ -110,6 +125,9 @@ impl<'a> Job<'a> {
             Ok(mut output) => {
                 output.output = capped(output.output);
                 Ok(output)
+            }
+            Err(trouble) if self.changed.load(Ordering::Acquire) => {
+                Err(trouble.after_the_change().into_failure(&self.spec.name, &self.shown()))
             }
             Err(trouble) => Err(trouble.into_failure(&self.spec.name, &self.shown())),
         }
@@ -129,7 +147,8 @@ impl<'a> Job<'a> {
             return Trouble::NoAnswer(why.to_owned());
         }
         let kind = if self.cx.remaining().is_zero() { FailureKind::Timeout } else { FailureKind::Failed };
-        Trouble::Words(kind, format!("{why} before anything was changed"))
+        let changed = self.changed.load(Ordering::Acquire);
+        Trouble::Words(kind, if changed { why.to_owned() } else { format!("{why} before anything was changed") })
     }
 
     /// Looks whether an earlier run of this very call took effect.

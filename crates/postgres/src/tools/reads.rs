@@ -49,11 +49,11 @@ const HIDDEN: &str = "<insufficient privilege>";
 const HIDDEN_NOTE: &str =
     "Note: what other roles run is hidden from this role; GRANT pg_monitor to it to see everything.\n";
 
+/// Chooses the parts that arguments and server version (as in `server_version_num`) call for.
+pub(super) type Chosen = fn(&Arguments, u32) -> Result<Vec<Part>, Trouble>;
+
 /// Runs the parts that arguments and server version (as in `server_version_num`) call for.
-pub(super) async fn answer(
-    job: &Job<'_>,
-    parts: fn(&Arguments, u32) -> Result<Vec<Part>, Trouble>,
-) -> Result<ToolOutput, Trouble> {
+pub(super) async fn answer(job: &Job<'_>, parts: Chosen) -> Result<ToolOutput, Trouble> {
     let session = job.look().await?;
     let parts = parts(job.args(), session.server_version_num())?;
     show(&session, &parts).await
@@ -107,7 +107,7 @@ mod tests {
     /// Servers of every supported version cannot all be had for a test; their grammar can.
     #[test]
     fn the_statements_for_every_version_can_be_parsed() {
-        let families: [fn(&Arguments, u32) -> Result<Vec<Part>, Trouble>; 13] = [
+        let families: [Chosen; 13] = [
             server::server_info,
             server::connection_stats,
             databases::database_info,

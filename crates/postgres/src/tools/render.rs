@@ -50,23 +50,15 @@ pub(super) fn pretty_seconds(seconds: f64) -> String {
     }
 }
 
+/// The name of a column without its unit.
+fn stem(column: &str) -> &str {
+    ["_bytes", "_seconds", "_pct"].into_iter().find_map(|unit| column.strip_suffix(unit)).unwrap_or(column)
+}
+
 /// The names of columns without their units, where that leaves them distinct.
 fn headings(row: &Row) -> Vec<&str> {
-    let bare =
-        |name: &str| ["_bytes", "_seconds", "_pct"].into_iter().find_map(|unit| name.strip_suffix(unit).map(str::len));
-    let taken = |stem: &str| {
-        row.0
-            .iter()
-            .filter(|(name, _)| {
-                name.get(..stem.len()) == Some(stem) && (name.len() == stem.len() || bare(name) == Some(stem.len()))
-            })
-            .count()
-            > 1
-    };
-    row.0
-        .iter()
-        .map(|(name, _)| bare(name).and_then(|length| name.get(..length)).filter(|stem| !taken(stem)).unwrap_or(name))
-        .collect()
+    let alone = |name: &str| row.0.iter().filter(|(other, _)| stem(other) == stem(name)).count() == 1;
+    row.0.iter().map(|(name, _)| if alone(name) { stem(name) } else { name.as_str() }).collect()
 }
 
 fn cell(column: &str, value: &Value) -> String {

@@ -143,6 +143,7 @@ async fn resume_wal_replay(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
             trouble
         }
     })?;
+    job.has_changed_something();
     let looks = until(job, &session, &look, &[], is_replaying).await;
     let mut output = ToolOutput::with_data(
         format!("WAL replay was {state} and has been resumed."),

@@ -117,7 +117,10 @@ async fn signal(
             "the session with process id {} is another one now; nothing was done",
             facts.pid()
         ))),
-        Some(row) if row.try_get::<_, bool>(0)? => Ok(()),
+        Some(row) if row.try_get::<_, bool>(0)? => {
+            job.has_changed_something();
+            Ok(())
+        }
         Some(_) => Err(Trouble::failed(format!("process {} had ended before it could be signalled", facts.pid()))),
     }
 }

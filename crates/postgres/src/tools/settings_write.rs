@@ -93,6 +93,7 @@ async fn reset_setting(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
         };
         trouble.noted(format!("Nothing was done. {grant} a superuser."))
     })?;
+    job.has_changed_something();
     job.effect(session.query_one("SELECT pg_catalog.pg_reload_conf()", &[])).await.map_err(|trouble| {
         trouble.noted(format!("`{name}` has been taken out of {AUTO_CONF}, and takes effect when the configuration is reloaded (pg_reload_conf) or the server restarts"))
     })?;
@@ -162,6 +163,7 @@ async fn reset_stats(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
             trouble
         }
     })?;
+    job.has_changed_something();
     let last = before.text("stats_reset").map(str::to_owned);
     let looks = until(job, &session, TOTALS, &[], |row| {
         row.and_then(|row| row.text("stats_reset")).is_some_and(|now| Some(now) != last.as_deref())

@@ -69,6 +69,7 @@ async fn drop_slot(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
             }
         },
     )?;
+    job.has_changed_something();
     let looks = until(job, &session, SLOT, &params, |row| row.is_none()).await;
     let mut output = ToolOutput::with_data(
         format!(

@@ -2,6 +2,7 @@
 
 use reeve_gate::{FailureKind, ToolFailure};
 
+use super::masking::masked;
 use crate::failure::{ConnectFailure, QueryFailure, QueryFailureKind};
 use crate::guard::Refused;
 
@@ -18,6 +19,8 @@ pub(super) enum Trouble {
     NoAnswer(String),
     /// A sentence of our own.
     Words(FailureKind, String),
+    /// The change was made, and then something went wrong.
+    AfterChange(Box<Trouble>),
     /// Another trouble, with something that readers of the report want.
     Noted(Box<Trouble>, String),
 }
@@ -58,6 +61,10 @@ impl Trouble {
         }
     }
 
+    pub(super) fn after_the_change(self) -> Self {
+        Self::AfterChange(Box::new(self))
+    }
+
     pub(super) fn noted(self, note: impl Into<String>) -> Self {
         Self::Noted(Box::new(self), note.into())
     }
@@ -76,7 +83,7 @@ impl Trouble {
         match self {
             Self::Connect(_) => FailureKind::Unreachable,
             Self::Statement(_) => FailureKind::Invalid,
-            Self::NoAnswer(_) => FailureKind::Unknown,
+            Self::NoAnswer(_) | Self::AfterChange(_) => FailureKind::Unknown,
             Self::Words(kind, _) => *kind,
             Self::Noted(inner, _) => inner.kind(),
             Self::Query(failure) => match failure.kind {
@@ -95,6 +102,10 @@ impl Trouble {
             Self::NoAnswer(detail) => format!(
                 "the connection was lost after the statement was sent, so nobody knows whether it took effect; look before you repeat it ({detail})"
             ),
+            Self::AfterChange(inner) => format!(
+                "the change was made, but what came after it failed, so it is not verified: {}",
+                inner.sentence()
+            ),
             Self::Words(_, words) => words.clone(),
             Self::Noted(inner, note) => format!("{}; {note}", inner.sentence().trim_end_matches('.')),
         }
@@ -105,6 +116,10 @@ impl Trouble {
             Self::Connect(failure) => failure.diagnosis(),
             Self::Query(failure) | Self::Statement(failure) => failure.diagnosis(),
             Self::NoAnswer(_) | Self::Words(..) => self.sentence(),
+            Self::AfterChange(inner) => format!(
+                "The change was made, but what came after it failed, so it is not verified.\n{}",
+                inner.diagnosis()
+            ),
             Self::Noted(inner, note) => format!("{}\n{note}", inner.diagnosis()),
         }
     }
@@ -115,15 +130,15 @@ impl Trouble {
             Self::Query(failure) | Self::Statement(failure) => Some(&failure.detail),
             Self::NoAnswer(detail) => Some(detail),
             Self::Words(..) => None,
-            Self::Noted(inner, _) => inner.raw(),
+            Self::AfterChange(inner) | Self::Noted(inner, _) => inner.raw(),
         }
     }
 
     /// The failure as the gate records it. `shown` is the target without its password.
     pub(super) fn into_failure(self, tool: &str, shown: &str) -> ToolFailure {
-        let raw = self.raw().map(|raw| format!("\n\nRaw error: {raw}")).unwrap_or_default();
-        let report = format!("---\nERROR — {tool} failed for {shown}\n\n{}{raw}\n---", self.diagnosis());
-        let message = format!("{tool} failed for {shown}: {}", self.sentence());
+        let raw = self.raw().map(|raw| format!("\n\nRaw error: {}", masked(raw))).unwrap_or_default();
+        let report = format!("---\nERROR — {tool} failed for {shown}\n\n{}{raw}\n---", masked(&self.diagnosis()));
+        let message = format!("{tool} failed for {shown}: {}", masked(&self.sentence()));
         ToolFailure { kind: self.kind(), message, report: Some(report) }
     }
 }

@@ -112,6 +112,7 @@ async fn run_vacuum(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
         _ => trouble,
     })?;
 
+    job.has_changed_something();
     let counters = format!("SELECT {COUNTERS} FROM pg_stat_all_tables s WHERE s.relid = $1::oid");
     let oid = [Param::from(before.get("oid").clone())];
     let count = before.int("vacuum_count").unwrap_or(0);

@@ -67,7 +67,7 @@ struct Globals {
     #[arg(long, global = true, value_name = "URL", aliases = ["url", "gateway", "auditd"])]
     server: Option<String>,
     /// Say who you are with this key; REEVE_API_KEY does not show in the process list
-    #[arg(long, global = true, value_name = "KEY", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "KEY")]
     api_key: Option<String>,
     /// Name this user; for servers that take callers at their word
     #[arg(long = "as", global = true, value_name = "USER")]

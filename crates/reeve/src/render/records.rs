@@ -206,7 +206,7 @@ fn kind_of(shape: &Value) -> String {
 
 /// Keys in a table. The keys themselves are never told again.
 pub(crate) fn keys(keys: &[Value], look: Look) -> String {
-    let mut table = Table::new(&["KEY", "KIND", "PRINCIPAL", "ROLES", "MADE", "LAST USED", "STATE", "NOTE"]);
+    let mut table = Table::new(&["KEY", "KIND", "PRINCIPAL", "ROLES", "MADE", "STATE", "NOTE"]);
     for key in keys {
         let revoked = first(key, &["revoked_at"]);
         let state = if revoked.is_empty() { "active".to_owned() } else { format!("revoked {}", moment(&revoked)) };
@@ -216,7 +216,6 @@ pub(crate) fn keys(keys: &[Value], look: Look) -> String {
             first(key, &["principal", "principal_id"]),
             field(key, "roles"),
             moment(&field(key, "created_at")),
-            moment(&field(key, "last_used_at")),
             state,
             field(key, "note"),
         ]);

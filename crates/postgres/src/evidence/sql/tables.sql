@@ -30,7 +30,10 @@ SELECT coalesce(json_agg(r), '[]') FROM (
          (SELECT o.option_value::float8 FROM pg_options_to_table(t.reloptions) o WHERE o.option_name = 'autovacuum_vacuum_threshold') AS vacuum_threshold,
          (SELECT o.option_value::float8 FROM pg_options_to_table(t.reloptions) o WHERE o.option_name = 'autovacuum_vacuum_scale_factor') AS vacuum_scale_factor,
          (SELECT o.option_value::float8 FROM pg_options_to_table(t.reloptions) o WHERE o.option_name = 'fillfactor') AS fillfactor,
-         (SELECT sum((1 - p.null_frac) * p.avg_width)::float8 FROM pg_stats p
+         -- A width that some columns are missing from would make a healthy table look bloated.
+         (SELECT CASE WHEN count(*) = (SELECT count(*) FROM pg_attribute k WHERE k.attrelid = t.oid AND k.attnum > 0 AND NOT k.attisdropped)
+                      THEN sum((1 - p.null_frac) * p.avg_width)::float8 END
+          FROM pg_stats p
           WHERE p.schemaname = t.nspname AND p.tablename = t.relname AND NOT p.inherited) AS row_bytes,
          EXISTS (SELECT FROM pg_stat_progress_vacuum v WHERE v.relid = t.oid AND v.datname = current_database()) AS being_vacuumed
   FROM t JOIN worst USING (oid)

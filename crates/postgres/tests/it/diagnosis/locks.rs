@@ -81,7 +81,8 @@ async fn ddl_in_the_queue_is_the_gentlest_thing_to_cancel() {
     server.psql("CREATE TABLE items (id int)");
     let reader = application(&server, "report").await;
     let reader_pid = reader.facts().backend_pid;
-    let reading = in_background(reader, "SELECT count(*), pg_sleep(30) FROM items");
+    reader.batch_execute("BEGIN; SELECT count(*) FROM items").await.expect("read");
+    let reading = in_background(reader, "SELECT pg_sleep(30)");
     let options = with_thresholds(|t| t.lock_wait_secs = 0.1);
     let migration = application(&server, "migration").await;
     let ddl_pid = migration.facts().backend_pid;

@@ -24,14 +24,14 @@ async fn the_server_tells_about_itself() {
     assert_eq!(summary["status"], "ok");
     assert!(summary["version"].as_str().unwrap().starts_with("PG 1"));
     assert_eq!(summary["uptime"], "0d 0h");
-    assert_eq!(summary["connections"], 1);
+    assert!(summary["connections"].as_i64().unwrap() >= 1);
     assert!(summary["cache_hit_ratio"].as_f64().is_some());
 
     let idle = bench.application("idler").await;
     idle.batch_execute("BEGIN").await.unwrap();
     let output = bench.run("get_connection_stats", json!({})).await;
     assert_eq!(row(&data(&output)["databases"], "database", "postgres")["idle_in_transaction"], 1);
-    assert_eq!(data(&output)["limits"]["in_use"], 2);
+    assert!(data(&output)["limits"]["in_use"].as_i64().unwrap() >= 2, "{}", output.output);
     assert!(output.output.contains("== Limits =="), "{}", output.output);
 }
 

@@ -176,9 +176,12 @@ async fn what_must_live_is_not_ended() {
         bench.server.psql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").parse().unwrap();
     let failure = bench.fails("terminate_connection", json!({"pid": walwriter})).await;
     assert_failure(&failure, FailureKind::Failed, "the server's own walwriter");
-    let _own = bench.application("reeve").await;
-    let failure = bench.fails("terminate_connection", json!({"pid": bench.pid_of("reeve")})).await;
-    assert_failure(&failure, FailureKind::Failed, "a session of Reeve itself");
+    for name in ["reeve", "'reeve diagnose'"] {
+        let own = bench.application(name).await;
+        let pid: i32 = own.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let failure = bench.fails("terminate_connection", json!({"pid": pid})).await;
+        assert_failure(&failure, FailureKind::Failed, "a session of Reeve itself");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,6 +237,13 @@ async fn idle_sessions_are_ended_within_the_limit() {
     busy.batch_execute("BEGIN").await.unwrap();
     for name in ["a", "b", "c", "elsewhere"] {
         bench.until_state(name, "idle");
+    }
+
+    // The sessions that looked at the states end by themselves.
+    let mut passing = 1;
+    while passing > 0 {
+        let sql = "SELECT count(*)::int FROM pg_stat_activity WHERE application_name = 'psql'";
+        passing = elsewhere.query_one(sql, &[]).await.unwrap().get(0);
     }
 
     let listed = bench.run("terminate_idle_connections", json!({"idle_minutes": 0, "dry_run": true})).await;

@@ -141,8 +141,13 @@ async fn a_setting_is_taken_back_and_its_old_value_kept() {
         assert_failure(&bench.fails("reset_pg_setting", json!({"setting_name": name})).await, kind, words);
     }
     bench.role("weak");
+    bench.server.psql("ALTER SYSTEM SET work_mem = '64MB'");
     let failure = bench.try_as("weak", "reset_pg_setting", json!({"setting_name": "work_mem"})).await.unwrap_err();
     assert_failure(&failure, FailureKind::Failed, "superuser");
+    bench.server.psql("GRANT ALTER SYSTEM ON PARAMETER work_mem TO weak");
+    let failure = bench.try_as("weak", "reset_pg_setting", json!({"setting_name": "work_mem"})).await.unwrap_err();
+    assert_failure(&failure, FailureKind::Unknown, "the change was made, but what came after it failed");
+    assert!(failure.message.contains("pg_reload_conf"), "half a change is said to be one: {failure}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
