@@ -1,5 +1,6 @@
 //! The act: what exactly an approval is for, and how its arguments are shown without secrets.
 
+use reeve_audit::record::EXACT_INTEGER_MAX;
 use reeve_types::canonical::NotCanonical;
 use reeve_types::{Arguments, Digest, Principal, Resource, mask_dsn};
 use serde_json::{Value, json};
@@ -14,35 +15,51 @@ pub fn act_digest(
 ) -> Result<Digest, NotCanonical> {
     Digest::of_value(&json!({
         "tool": tool,
-        "arguments": arguments,
+        "arguments": exact(&Value::Object(arguments.clone())),
         "resource": resource,
         "policy": policy,
         "requester": { "tenant": requester.tenant, "party": requester.root().label(), "as": requester.label() },
     }))
 }
 
+/// The same value with every whole number beyond 2^53 as tagged text: canonical JSON would round it, and two acts would
+/// have one digest.
+fn exact(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            match magnitude {
+                Some(magnitude) if magnitude > EXACT_INTEGER_MAX => json!({ "whole number": number.to_string() }),
+                _ => value.clone(),
+            }
+        }
+        Value::Array(items) => items.iter().map(exact).collect(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), exact(value))).collect(),
+        other => other.clone(),
+    }
+}
+
 const SECRET_WORDS: [&str; 6] = ["password", "passwd", "secret", "token", "api_key", "private_key"];
 
 /// The arguments as they may be recorded and shown: connection strings lose their passwords, and arguments named like
-/// a secret lose their value.
+/// a secret lose their value, at any depth.
 pub fn masked_arguments(arguments: &Arguments, target_argument: Option<&str>) -> Arguments {
-    arguments
-        .iter()
-        .map(|(key, value)| {
-            let lower = key.to_ascii_lowercase();
-            let masked = if SECRET_WORDS.iter().any(|word| lower.contains(word)) {
-                Value::String(reeve_types::secret::MASK.to_owned())
-            } else if Some(key.as_str()) == target_argument {
-                match value {
-                    Value::String(text) => Value::String(mask_dsn(text)),
-                    other => other.clone(),
-                }
-            } else {
-                value.clone()
-            };
-            (key.clone(), masked)
-        })
-        .collect()
+    arguments.iter().map(|(key, value)| (key.clone(), masked(key, value, target_argument))).collect()
+}
+
+fn masked(key: &str, value: &Value, target_argument: Option<&str>) -> Value {
+    let lower = key.to_ascii_lowercase();
+    if SECRET_WORDS.iter().any(|word| lower.contains(word)) {
+        return Value::String(reeve_types::secret::MASK.to_owned());
+    }
+    match value {
+        Value::String(text) if Some(key) == target_argument => Value::String(mask_dsn(text)),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), masked(key, value, None))).collect()
+        }
+        Value::Array(items) => items.iter().map(|item| masked("", item, None)).collect(),
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +87,8 @@ mod tests {
             act_digest("cancel_query", &args, &db, Digest::of(b"other"), &alice).unwrap(),
             act_digest("cancel_query", &args, &db, Digest::ZERO, &bob).unwrap(),
         ];
+        let whole = |n: u64| act_digest("cancel_query", &arguments(json!({"xid": n})), &db, Digest::ZERO, &alice).unwrap();
+        assert_ne!(whole((1 << 53) + 1), whole((1 << 53) + 2));
         for other in others {
             assert_ne!(base, other);
         }
@@ -78,7 +97,8 @@ mod tests {
 
     #[test]
     fn recorded_arguments_hold_no_secret() {
-        let args = arguments(json!({"connection_string": "host=a password=hunter2", "api_key": "hunter2", "pid": 7}));
+        let args = arguments(json!({"connection_string": "host=a password=hunter2", "api_key": "hunter2", "pid": 7,
+            "login": {"name": "x", "password": "hunter2"}, "many": [{"token": "hunter2"}]}));
         let shown = masked_arguments(&args, Some("connection_string"));
         assert!(!serde_json::to_string(&shown).unwrap().contains("hunter2"));
         assert_eq!(shown["pid"], 7);

@@ -1,7 +1,8 @@
 //! The gate itself. [`Gate::submit`] is the whole story of one act, top to bottom.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use crate::{
 
 /// How long the platform waits for a tool beyond its own time before it calls the outcome unknown.
 const TOOL_OVERTIME: Duration = Duration::from_secs(2);
+/// How long a tool that was told to stop has to end by itself, so that it can say how it left things.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// What the whole installation may do, whatever policy says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -114,6 +117,7 @@ pub struct Completed {
 }
 
 /// What became of a request.
+#[expect(clippy::large_enum_variant, reason = "one lives per request, and the large variant is the usual one")]
 #[derive(Debug, Clone)]
 pub enum Submission {
     /// It ran.
@@ -221,6 +225,8 @@ pub struct Gate {
     tasks: TaskTracker,
     hard_stop: CancellationToken,
     counters: Counters,
+    /// Acts whose intent this process has recorded and whose outcome it has not.
+    in_hand: Mutex<BTreeSet<ActionId>>,
 }
 
 impl Gate {
@@ -243,6 +249,7 @@ impl Gate {
             tasks: TaskTracker::new(),
             hard_stop: CancellationToken::new(),
             counters: Counters::default(),
+            in_hand: Mutex::default(),
         })
     }
 
@@ -371,7 +378,7 @@ impl Gate {
             measured: Measured::default(),
             at: now,
         };
-        let decision = self.overridden(&asked).unwrap_or_else(|| policy.decide(&asked));
+        let decision = self.overridden(&asked, policy.digest()).unwrap_or_else(|| policy.decide(&asked));
 
         let act = Act { spec, class, resource: &resource, request: &request, now };
         let invoked = self.event(&act, EventType::ToolInvoked, None);
@@ -400,15 +407,15 @@ impl Gate {
     }
 
     /// What stands above policy: the operating mode, and the duty to say why when something is sensitive.
-    fn overridden(&self, asked: &PolicyRequest<'_>) -> Option<Decision> {
+    fn overridden(&self, asked: &PolicyRequest<'_>, policy: Digest) -> Option<Decision> {
         if self.options.mode == OperatingMode::ReadOnlyGoverned && asked.class.mutates() {
             let message = "this installation runs in the mode readonly-governed: nothing that changes anything is carried out";
-            return Some(denied_by("readonly_governed_mode", message, self.policy.load().digest()));
+            return Some(denied_by("readonly_governed_mode", message, policy));
         }
         let sensitive = asked.resource.sensitivity.iter().any(|s| s == "pii" || s == "critical");
         if self.options.purpose_for_sensitive && sensitive && asked.purpose.is_none() {
             let message = "this resource is sensitive: say why you need it with a purpose (header X-Purpose, option --purpose)";
-            return Some(denied_by("purpose_required", message, self.policy.load().digest()));
+            return Some(denied_by("purpose_required", message, policy));
         }
         None
     }
@@ -451,7 +458,13 @@ impl Gate {
     ) -> Result<Submission, Refusal> {
         let shown = masked_arguments(&act.request.arguments, act.spec.target_argument.as_deref());
         if shown != act.request.arguments {
-            return Err(Refusal::SecretInArguments { tool: act.spec.name.clone() });
+            let refused = Refusal::SecretInArguments { tool: act.spec.name.clone() };
+            if let Some(decided) = events.last_mut() {
+                let error_message = refused.to_string();
+                decided.outcome = Some(OutcomePart { status: "denied".to_owned(), error_message, duration_ms: None });
+            }
+            self.append(vec![], events).await?;
+            return Err(refused);
         }
         let digest = act.digest(decision.policy_digest)?;
         if let Some(known) = self.join(digest).await? {
@@ -465,7 +478,7 @@ impl Gate {
             decided.outcome = Some(OutcomePart { status: "require_approval".to_owned(), error_message: String::new(), duration_ms: None });
         }
         events.push(asked);
-        match self.append(vec![Expectation::NoLiveAct { act_digest: digest }], events).await {
+        match self.append(vec![Expectation::NoLiveAct { act_digest: digest, at: act.now }], events).await {
             Ok(()) => {
                 self.counters.asked.fetch_add(1, Ordering::Relaxed);
                 Ok(Submission::AwaitingApproval { approval: Box::new(approval), joined: false })
@@ -587,7 +600,7 @@ impl Gate {
             measured: Measured::default(),
             at: now,
         };
-        let decision = self.overridden(&asked).unwrap_or_else(|| policy.decide(&asked));
+        let decision = self.overridden(&asked, policy.digest()).unwrap_or_else(|| policy.decide(&asked));
         if decision.effect == Effect::Deny {
             return Err(format!("policy `{}` denies it at this moment: {}", decision.policy_name, decision.message));
         }
@@ -646,6 +659,8 @@ impl Gate {
         intent.action_id = Some(call.action_id.clone());
         intent.timestamp = self.clock.now();
         events.push(intent);
+        // Before the intent is on disk, so that nobody who finds it there takes it for one that a crash left.
+        let _in_hand = InHand::take(self, call.action_id.clone());
         self.append(expect, events).await?;
 
         let completed = self.run_tool(act, entry, call, obligations).await;
@@ -666,9 +681,13 @@ impl Gate {
 
     async fn run_tool(&self, act: &Act<'_>, entry: &Registered, call: ToolCall, limits: Obligations) -> Completed {
         let limit = Duration::from_millis(act.spec.timeout_ms.max(1));
-        let cx = TaskCx::new(Arc::clone(&self.clock), self.hard_stop.child_token(), limit);
+        let stop = self.hard_stop.child_token();
+        let cx = TaskCx::new(Arc::clone(&self.clock), stop.clone(), limit);
+        // Whatever the tool has started beside itself ends with it, however it ends.
+        let _stopped_at_the_end = stop.drop_guard();
         let (action_id, trace_id) = (call.action_id.clone(), call.trace_id.clone());
-        let run = AssertUnwindSafe(entry.tool.run(Permitted::mint(call, limits), &cx)).catch_unwind();
+        // Inside the future, so that a tool that breaks off before its first wait is caught as well.
+        let run = AssertUnwindSafe(async { entry.tool.run(Permitted::mint(call, limits), &cx).await }).catch_unwind();
         let cut_off = if act.class.mutates() { FailureKind::Unknown } else { FailureKind::Timeout };
         let outcome = tokio::select! {
             ended = tokio::time::timeout(limit + TOOL_OVERTIME, run) => match ended {
@@ -676,7 +695,7 @@ impl Gate {
                 Ok(Err(_)) => Err(ToolFailure::new(cut_off, format!("`{}` broke off because of a fault inside it", act.spec.name))),
                 Err(_) => Err(ToolFailure::new(cut_off, format!("`{}` did not end within {limit:?}", act.spec.name))),
             },
-            () = self.hard_stop.cancelled() => {
+            () = self.told_to_stop() => {
                 Err(ToolFailure::new(cut_off, format!("`{}` was cut off because the server stopped", act.spec.name)))
             }
         };
@@ -687,6 +706,11 @@ impl Gate {
         };
         counter.fetch_add(1, Ordering::Relaxed);
         Completed { action_id, trace_id, event_id: None, outcome }
+    }
+
+    async fn told_to_stop(&self) {
+        self.hard_stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
     }
 
     fn outcome_events(&self, act: &Act<'_>, completed: &Completed) -> (Event, Option<Event>) {
@@ -708,7 +732,8 @@ impl Gate {
                 Err(failure) => tool.error = failure.message.chars().take(RECORD_OUTPUT_CHARS_MAX).collect(),
             }
         }
-        event.outcome = Some(OutcomePart { status: status.to_owned(), error_message: error, duration_ms: Some(duration_ms) });
+        let error_message = error.chars().take(RECORD_OUTPUT_CHARS_MAX).collect();
+        event.outcome = Some(OutcomePart { status: status.to_owned(), error_message, duration_ms: Some(duration_ms) });
         let verification = self.verification_event(act, completed, &event);
         (event, verification)
     }
@@ -734,6 +759,9 @@ impl Gate {
     }
 
     async fn probe_and_settle(self: Arc<Self>, action: StoredAction) -> Result<ActionState, Refusal> {
+        if self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).contains(&action.action_id) {
+            return Err(Refusal::Conflict(format!("action `{}` is being carried out by this server", action.action_id)));
+        }
         let verdict = match self.registry.get(&action.tool) {
             None => ProbeVerdict::CannotTell(format!("the tool `{}` is gone", action.tool)),
             Some(entry) => {
@@ -748,7 +776,8 @@ impl Gate {
                     principal: action.requester.clone(),
                     purpose: action.purpose,
                 };
-                let look = AssertUnwindSafe(entry.tool.probe(Permitted::mint(call, Obligations::default()), &cx));
+                let permit = Permitted::mint(call, Obligations::default());
+                let look = AssertUnwindSafe(async { entry.tool.probe(permit, &cx).await });
                 match tokio::time::timeout(limit, look.catch_unwind()).await {
                     Ok(Ok(verdict)) => verdict,
                     _ => ProbeVerdict::CannotTell("the target could not be looked at in time".to_owned()),
@@ -822,6 +851,25 @@ impl Gate {
             ..ToolPart::default()
         });
         event
+    }
+}
+
+/// Notes that this process has an act in hand, for as long as it lives.
+struct InHand<'a> {
+    gate: &'a Gate,
+    action_id: ActionId,
+}
+
+impl<'a> InHand<'a> {
+    fn take(gate: &'a Gate, action_id: ActionId) -> Self {
+        gate.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(action_id.clone());
+        Self { gate, action_id }
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.gate.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.action_id);
     }
 }
 

@@ -39,10 +39,13 @@ pub struct Recorded {
 pub enum Expectation {
     /// The action stands like this.
     ActionIn(ActionId, ActionState),
-    /// No action of this requester with the same act is waiting, running or uncollected.
+    /// No action of this requester with the same act is waiting, running or uncollected at this moment; a question
+    /// whose time is over does not wait, whether or not its expiry has been recorded.
     NoLiveAct {
         /// Digest of the act.
         act_digest: Digest,
+        /// The moment that expiries are held against.
+        at: Timestamp,
     },
     /// The approval is pending and not past its expiry at this moment.
     ApprovalPending(ApprovalId, Timestamp),

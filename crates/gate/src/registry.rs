@@ -30,7 +30,8 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
-    /// What is wrong with the arguments, one sentence each; empty when they fit.
+    /// What is wrong with the arguments, one sentence each; empty when they fit. The arguments themselves are not in
+    /// these sentences: one of them may hold a password.
     pub(crate) fn check(&self, arguments: &Arguments) -> Vec<String> {
         let value = serde_json::Value::Object(arguments.clone());
         self.validator
@@ -38,7 +39,8 @@ impl Registered {
             .take(5)
             .map(|error| {
                 let place = error.instance_path().to_string();
-                if place.is_empty() { error.to_string() } else { format!("{}: {error}", place.trim_start_matches('/')) }
+                let said = error.masked_with("it");
+                if place.is_empty() { said.to_string() } else { format!("{}: {said}", place.trim_start_matches('/')) }
             })
             .collect()
     }

@@ -92,8 +92,8 @@ pub trait Tool: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ToolSpec;
 
-    /// How much harm this very call could do; a tool may be milder with some arguments (a dry run is a read), never
-    /// harsher than its spec says.
+    /// How much harm this very call could do: policy decides by this, not by the spec, which names the usual case. A dry
+    /// run may be milder, a statement without `WHERE` harsher.
     fn class_of(&self, arguments: &Arguments) -> ActionClass {
         let _ = arguments;
         self.spec().action_class

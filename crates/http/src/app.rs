@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use reeve_platform::Platform;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
 use crate::auth::{DeniedLog, FailureLimiter};
 use crate::metrics::HttpMetrics;
@@ -19,8 +18,6 @@ pub struct HttpOptions {
     pub version: String,
     /// The configuration in force as `GET /config` shows it, secrets masked by whoever made it.
     pub config: Value,
-    /// Fires when the server stops: streams end with a comment and long polls answer at once.
-    pub stop: CancellationToken,
     /// Whether `/metrics` is served without credentials. It holds numbers and paths only, never a name.
     pub public_metrics: bool,
 }
@@ -30,7 +27,6 @@ impl Default for HttpOptions {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: Value::Object(serde_json::Map::new()),
-            stop: CancellationToken::new(),
             public_metrics: true,
         }
     }

@@ -58,7 +58,10 @@ impl Caller {
     pub(crate) fn purpose_note(&self, body: Option<String>) -> Result<String, Problem> {
         let note = self.purpose_note.clone().or(body).unwrap_or_default();
         if note.len() > REASON_BYTES_MAX {
-            return Err(Problem::new(ProblemCode::BadRequest, format!("the purpose note is longer than {REASON_BYTES_MAX} bytes")));
+            return Err(Problem::new(
+                ProblemCode::BadRequest,
+                format!("the purpose note is longer than {REASON_BYTES_MAX} bytes"),
+            ));
         }
         Ok(note)
     }
@@ -123,7 +126,12 @@ fn lacks(permission: Permission, principal: &Principal) -> Problem {
     Problem::new(ProblemCode::Forbidden, detail).with("permission", permission.as_str()).with("roles", roles)
 }
 
-async fn identify(app: &App, headers: &HeaderMap, remote: Option<IpAddr>, request_id: String) -> Result<Caller, Problem> {
+async fn identify(
+    app: &App,
+    headers: &HeaderMap,
+    remote: Option<IpAddr>,
+    request_id: String,
+) -> Result<Caller, Problem> {
     let identity = app.platform.identity();
     if identity.provider() == IdentityProvider::None {
         refuse_browsers_elsewhere(headers)?;
@@ -156,7 +164,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") || key.trim().is_empty() {
         let detail = "the header Authorization is not understood: send `Authorization: Bearer KEY`";
-        return Err(Problem::new(ProblemCode::Unauthenticated, detail).header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        return Err(Problem::new(ProblemCode::Unauthenticated, detail)
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
     }
     Ok(Some(key.trim()))
 }
@@ -174,10 +183,11 @@ fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h s
 fn refuse_browsers_elsewhere(headers: &HeaderMap) -> Result<(), Problem> {
     let host = text_of(headers, &HOST)?.unwrap_or_default();
     let foreign_site = text_of(headers, &SEC_FETCH_SITE)?.is_some_and(|site| !matches!(site, "same-origin" | "none"));
-    let foreign_origin = text_of(headers, &ORIGIN)?
-        .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, rest)| rest != host));
+    let foreign_origin =
+        text_of(headers, &ORIGIN)?.is_some_and(|origin| origin.split_once("://").is_none_or(|(_, rest)| rest != host));
     if foreign_site || foreign_origin || !is_near(host) {
-        let detail = "this server takes callers at their word, so it does not answer pages of other sites; use keys instead";
+        let detail =
+            "this server takes callers at their word, so it does not answer pages of other sites; use keys instead";
         return Err(Problem::new(ProblemCode::Forbidden, detail));
     }
     Ok(())
@@ -238,7 +248,11 @@ impl DeniedLog {
         event.principal = principal.cloned();
         let path: String = place.path.chars().take(200).collect();
         let from = place.remote.map_or_else(String::new, |remote| format!(" from {remote}"));
-        let more = if skipped == 0 { String::new() } else { format!(" ({skipped} more refusals were not recorded before this one)") };
+        let more = if skipped == 0 {
+            String::new()
+        } else {
+            format!(" ({skipped} more refusals were not recorded before this one)")
+        };
         event.note = format!("{} {path}{from}: {reason}{more}", place.method);
         if let Err(error) = platform.record(event).await {
             tracing::error!("a refusal could not be recorded: {error}");
@@ -338,10 +352,8 @@ mod tests {
             (&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")], false),
         ];
         for (headers, fine) in table {
-            let headers: HeaderMap = headers
-                .iter()
-                .map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v)))
-                .collect();
+            let headers: HeaderMap =
+                headers.iter().map(|(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect();
             assert_eq!(refuse_browsers_elsewhere(&headers).is_ok(), fine, "{headers:?}");
         }
     }

@@ -60,7 +60,11 @@ impl Routes {
     }
 
     /// Routes outside the API's root, documented: health, metrics, the description itself.
-    pub(crate) fn outside(mut self, permission: Permission, (schemas, paths, methods): UtoipaMethodRouter<App>) -> Self {
+    pub(crate) fn outside(
+        mut self,
+        permission: Permission,
+        (schemas, paths, methods): UtoipaMethodRouter<App>,
+    ) -> Self {
         let methods = protected(permission, methods);
         for (path, item) in paths.paths {
             self.router = self.router.route(&path, methods.clone());
@@ -72,7 +76,12 @@ impl Routes {
     }
 
     /// The same routes under a path of a guide; they are not documented again.
-    pub(crate) fn alias(mut self, permission: Permission, path: &str, (_, paths, methods): UtoipaMethodRouter<App>) -> Self {
+    pub(crate) fn alias(
+        mut self,
+        permission: Permission,
+        path: &str,
+        (_, paths, methods): UtoipaMethodRouter<App>,
+    ) -> Self {
         self.router = self.router.route(path, protected(permission, methods));
         for (_, item) in paths.paths {
             self.note(permission, path, methods_of(&item), false);

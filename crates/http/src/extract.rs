@@ -43,7 +43,9 @@ pub(crate) async fn read_body<S: Send + Sync>(request: Request, state: &S, withi
     match tokio::time::timeout(within, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(rejection)) => Err(unreadable(&rejection)),
-        Err(_) => Err(Problem::new(ProblemCode::BadRequest, format!("the body did not arrive within {} s", within.as_secs()))),
+        Err(_) => {
+            Err(Problem::new(ProblemCode::BadRequest, format!("the body did not arrive within {} s", within.as_secs())))
+        }
     }
 }
 
@@ -64,7 +66,10 @@ fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(text).map_err(|error| {
         let words = error.to_string();
         let words = words.split(" at line ").next().unwrap_or_default().to_owned();
-        Problem::new(ProblemCode::BadRequest, format!("the body cannot be read at line {}, column {}: {words}", error.line(), error.column()))
+        Problem::new(
+            ProblemCode::BadRequest,
+            format!("the body cannot be read at line {}, column {}: {words}", error.line(), error.column()),
+        )
     })
 }
 
@@ -96,9 +101,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Problem::new(ProblemCode::BadRequest, "the path cannot be read: its parameter is not UTF-8 text"))?;
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| {
+            Problem::new(ProblemCode::BadRequest, "the path cannot be read: its parameter is not UTF-8 text")
+        })?;
         Ok(Self(parse(&text)?))
     }
 }
@@ -118,7 +123,8 @@ pub(crate) fn parse_moment(field: &str, text: &str, now: jiff::Timestamp) -> Res
     }
     let ago = parse_duration(text).and_then(|ago| now.checked_sub(ago).ok());
     ago.ok_or_else(|| {
-        let detail = format!("`{field}` is neither a moment (2026-01-02T03:04:05Z) nor a time span (90s, 15m, 24h, 7d)");
+        let detail =
+            format!("`{field}` is neither a moment (2026-01-02T03:04:05Z) nor a time span (90s, 15m, 24h, 7d)");
         Problem::new(ProblemCode::BadRequest, detail)
     })
 }

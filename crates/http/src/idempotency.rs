@@ -42,7 +42,13 @@ impl IntoResponse for Reply {
 }
 
 /// Does the work once for each key. `what` is everything that makes this request the one it is.
-pub(crate) async fn once<F>(app: &App, caller: &Caller, headers: &HeaderMap, what: Value, work: F) -> Result<Response, Problem>
+pub(crate) async fn once<F>(
+    app: &App,
+    caller: &Caller,
+    headers: &HeaderMap,
+    what: Value,
+    work: F,
+) -> Result<Response, Problem>
 where
     F: Future<Output = Result<Reply, Problem>> + Send + 'static,
 {
@@ -86,8 +92,10 @@ impl Claimed {
             Ok(reply) => (reply.status, reply.kept.as_ref().unwrap_or(&reply.body).clone()),
             Err(problem) => (problem.status(), problem.to_json(&self.caller.request_id)),
         };
-        let stored =
-            self.store.answer_claim(self.caller.tenant(), &self.who(), &self.key, status.as_u16(), kept.to_string()).await;
+        let stored = self
+            .store
+            .answer_claim(self.caller.tenant(), &self.who(), &self.key, status.as_u16(), kept.to_string())
+            .await;
         if let Err(error) = stored {
             tracing::error!("the answer to an idempotency key could not be kept: {}", error.chain());
         }

@@ -95,7 +95,8 @@ async fn platform_numbers(platform: &Platform) -> Result<Registry, StoreError> {
     let store = platform.store();
     let head = store.log_head().await?;
     let (deliveries, _) = store.delivery_counts().await?;
-    let pending = ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: PAGE_ROWS_MAX, ..ApprovalFilter::default() };
+    let pending =
+        ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: PAGE_ROWS_MAX, ..ApprovalFilter::default() };
     let pending = store.approvals(&TenantId::default_tenant(), pending, platform.clock().now()).await?.len() as u64;
 
     let mut registry = Registry::with_prefix("reeve");

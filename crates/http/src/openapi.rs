@@ -58,12 +58,14 @@ fn complete(operation: &mut Map<String, Value>, route: &RouteEntry) {
 }
 
 fn common_headers(route: &RouteEntry) -> Vec<Value> {
-    let header = |name: &str, description: &str| {
-        json!({"name": name, "in": "header", "required": false, "description": description, "schema": {"type": "string"}})
-    };
-    let mut headers = vec![header("X-User", "The person that a service asks for; with identity switched off, the caller's name.")];
+    let header = |name: &str, description: &str| json!({"name": name, "in": "header", "required": false, "description": description, "schema": {"type": "string"}});
+    let mut headers =
+        vec![header("X-User", "The person that a service asks for; with identity switched off, the caller's name.")];
     if route.method != "GET" {
-        headers.push(header("X-Purpose", "Why: diagnostic, remediation, maintenance, compliance, emergency or fleet_rollout. Beats the body."));
+        headers.push(header(
+            "X-Purpose",
+            "Why: diagnostic, remediation, maintenance, compliance, emergency or fleet_rollout. Beats the body.",
+        ));
         headers.push(header("X-Purpose-Note", "The same in your words. Beats the body."));
         headers.push(header("X-Trace-ID", "The journey that this belongs to; echoed."));
     }
@@ -137,7 +139,8 @@ fn section(html: &mut String, method: &str, path: &str, operation: &Value) {
         row(html, &text(&parameter["name"]), &text(&parameter["in"]), &text(&parameter["description"]));
     }
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
-        let kinds: Vec<String> = response["content"].as_object().into_iter().flatten().map(|(kind, _)| escape(kind)).collect();
+        let kinds: Vec<String> =
+            response["content"].as_object().into_iter().flatten().map(|(kind, _)| escape(kind)).collect();
         row(html, &escape(status), &kinds.join(", "), &text(&response["description"]));
     }
     html.push_str("</table></details></section>");

@@ -22,31 +22,40 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 pub(crate) struct Problem {
     pub(crate) code: ProblemCode,
     pub(crate) detail: String,
-    extra: Map<String, Value>,
+    // Boxed, so that a result that may be a problem stays small.
+    more: Box<More>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct More {
+    members: Map<String, Value>,
     headers: HeaderMap,
 }
 
 impl Problem {
     /// A problem in one sentence: what failed, on what, and what to do.
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), extra: Map::new(), headers: HeaderMap::new() }
+        Self { code, detail: detail.into(), more: Box::default() }
     }
 
     /// A fault inside. What happened goes to the log only.
     pub(crate) fn internal(happened: impl std::fmt::Display) -> Self {
         tracing::error!("a request failed inside: {happened}");
-        Self::new(ProblemCode::Internal, "something went wrong inside the server; its log says more under this request id")
+        Self::new(
+            ProblemCode::Internal,
+            "something went wrong inside the server; its log says more under this request id",
+        )
     }
 
     /// The same problem with one more member.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.extra.insert(key.to_owned(), value.into());
+        self.more.members.insert(key.to_owned(), value.into());
         self
     }
 
     /// The same problem with a header.
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.more.headers.insert(name, value);
         self
     }
 
@@ -74,7 +83,7 @@ impl Problem {
             "request_id": request_id,
         });
         if let Value::Object(members) = &mut body {
-            for (key, value) in &self.extra {
+            for (key, value) in &self.more.members {
                 members.entry(key.clone()).or_insert_with(|| value.clone());
             }
         }
@@ -84,7 +93,7 @@ impl Problem {
     /// The whole answer for a request.
     pub(crate) fn render(&self, request_id: &str) -> Response {
         let mut response = (self.status(), self.to_json(request_id).to_string()).into_response();
-        response.headers_mut().extend(self.headers.clone());
+        response.headers_mut().extend(self.more.headers.clone());
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         response
     }
@@ -108,12 +117,16 @@ pub(crate) async fn no_such_path(uri: Uri) -> Problem {
 /// The path exists, but not for this method.
 pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(ProblemCode::MethodNotAllowed, format!("`{path}` does not take {method}; the header Allow says what it takes"))
+    Problem::new(
+        ProblemCode::MethodNotAllowed,
+        format!("`{path}` does not take {method}; the header Allow says what it takes"),
+    )
 }
 
 /// A handler broke off.
 pub(crate) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let words = panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    let words =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     Problem::internal(format!("a handler panicked: {}", words.unwrap_or_default())).into_response()
 }
 
@@ -195,9 +208,8 @@ impl From<IdentityError> for Problem {
     fn from(error: IdentityError) -> Self {
         let said = error.to_string();
         match error {
-            IdentityError::Missing | IdentityError::BadKey => {
-                Self::new(ProblemCode::Unauthenticated, said).header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-            }
+            IdentityError::Missing | IdentityError::BadKey => Self::new(ProblemCode::Unauthenticated, said)
+                .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
             IdentityError::UnknownUser(_) => Self::new(ProblemCode::Forbidden, said),
             IdentityError::UsersFile { .. } => Self::internal(said),
             IdentityError::Store(error) => error.into(),
@@ -230,6 +242,14 @@ mod tests {
         assert_eq!(body["hint"], "look");
         assert_eq!(body["error"], body["detail"]);
         assert_eq!(body["instance"], "req_1");
+    }
+
+    #[test]
+    fn a_handler_that_breaks_off_becomes_a_problem() {
+        let response = of_panic(Box::new("index 7 of 3"));
+        let problem = response.extensions().get::<Problem>().unwrap();
+        assert_eq!((response.status().as_u16(), problem.code), (500, ProblemCode::Internal));
+        assert!(!problem.detail.contains("index"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Serving the router on listeners, within limits, until told to stop.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -30,7 +32,7 @@ const CONNECTIONS_MAX: usize = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`: then no new connection is taken, running requests end, idle connections close. `hard` cuts off
-/// what has not ended by then. Give the same `stop` to [`crate::HttpOptions`], so that streams end, too.
+/// what has not ended by then. Streams and long polls hear of `stop` and end by themselves.
 pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: CancellationToken, hard: CancellationToken) {
     let graceful = Arc::new(GracefulShutdown::new());
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -52,6 +54,18 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: Cancellati
             () = graceful.shutdown() => {}
             () = hard.cancelled() => {}
         }
+    }
+}
+
+/// Fires when the server that took the request stops; never for a request made in the same process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
+impl<S: Send + Sync> FromRequestParts<S> for Stopping {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
     }
 }
 
@@ -93,7 +107,9 @@ impl Listener {
     fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         let remote = stream.peer_addr().ok().map(|address| Remote(address.ip().to_canonical()));
         let _ = stream.set_nodelay(true);
+        let stopping = Stopping(self.stop.clone());
         let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(stopping.clone());
             if let Some(remote) = remote {
                 request.extensions_mut().insert(remote);
             }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::problem::Problem;
+use crate::server::Stopping;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How often a silent stream shows that it is alive.
@@ -45,7 +46,12 @@ pub(crate) struct Begin {
 pub(crate) async fn begin(app: &App, headers: &HeaderMap, from: Option<u64>) -> Result<u64, Problem> {
     if let Some(value) = headers.get(LAST_EVENT_ID) {
         let seen: Option<u64> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-        let bad = || Problem::new(ProblemCode::BadRequest, "the header Last-Event-ID must be the id of a frame of this stream: a number");
+        let bad = || {
+            Problem::new(
+                ProblemCode::BadRequest,
+                "the header Last-Event-ID must be the id of a frame of this stream: a number",
+            )
+        };
         return Ok(seen.ok_or_else(bad)?.saturating_add(1));
     }
     match from {
@@ -55,14 +61,17 @@ pub(crate) async fn begin(app: &App, headers: &HeaderMap, from: Option<u64>) -> 
 }
 
 /// A stream of records from a sequence number on.
-pub(crate) fn records(app: &App, live: Receiver<Arc<Published>>, from: u64, show: Show) -> Response {
+pub(crate) fn records(app: &App, live: Receiver<Arc<Published>>, from: u64, stop: Stopping, show: Show) -> Response {
+    let opening = Frame::default().comment("this stream goes on from the record named by Last-Event-ID");
+    // A client that loses the stream before its first record can resume it, too.
+    let opening = if from == 0 { opening } else { opening.id((from - 1).to_string()) };
     let source = Source {
         store: app.platform.store().clone(),
         live,
         next: from,
         behind: true,
-        ready: VecDeque::from([Frame::default().comment("this stream goes on from the record named by Last-Event-ID")]),
-        stop: app.shared.options.stop.clone(),
+        ready: VecDeque::from([opening]),
+        stop: stop.0,
         ended: false,
         show,
     };

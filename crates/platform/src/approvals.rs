@@ -23,6 +23,8 @@ use crate::{Permission, Platform, PlatformError};
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
 /// How often the log is looked at for expired questions when nothing else says when.
 const EXPIRY_IDLE: Duration = Duration::from_secs(30);
+/// The pause after an expiry that could not be recorded.
+const EXPIRY_RETRY: Duration = Duration::from_secs(2);
 
 impl Platform {
     /// One question, as it stands at this moment.
@@ -126,8 +128,12 @@ impl Platform {
     async fn answerable(&self, caller: &Principal, id: &ApprovalId, reason: &str) -> Result<Approval, PlatformError> {
         check_reason(reason)?;
         let approval = self.approval(&caller.tenant, id).await?;
-        if caller.is_same_party(&approval.requester) {
+        if has_a_hand_in(caller, &approval.requester) {
             return Err(PlatformError::OwnRequest { who: approval.requester.label() });
+        }
+        if chain(caller).any(|being| being.kind == PrincipalKind::Agent) {
+            let roles = vec!["a person who answers without an agent".to_owned()];
+            return Err(PlatformError::NotAnApprover { who: caller.label(), roles });
         }
         if approval.status != ApprovalStatus::Pending {
             return Err(PlatformError::Conflict(format!(
@@ -233,9 +239,11 @@ impl Platform {
     pub(crate) async fn expire_on_time(&self, stop: CancellationToken) {
         let mut records = self.store().subscribe();
         loop {
-            self.expire_overdue().await;
+            let settled = self.expire_overdue().await;
             let next = self.store().next_expiry().await.ok().flatten();
             let nap = next.map_or(EXPIRY_IDLE, |at| self.until(at)).min(EXPIRY_IDLE);
+            // What could not be recorded is still overdue; it is tried again, but not a thousand times a second.
+            let nap = if settled { nap } else { nap.max(EXPIRY_RETRY) };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(nap) => {}
@@ -245,18 +253,22 @@ impl Platform {
         }
     }
 
-    async fn expire_overdue(&self) {
+    /// Returns whether every overdue question could be settled.
+    async fn expire_overdue(&self) -> bool {
         let now = self.clock().now();
-        let Ok(overdue) = self.store().overdue_approvals(now).await else { return };
+        let Ok(overdue) = self.store().overdue_approvals(now).await else { return false };
+        let mut all = true;
         for approval in overdue {
             let mut system = Principal::new(PrincipalKind::Service, "reeve", AuthMethod::System);
             system.tenant = approval.requester.tenant.clone();
             let reason = "nobody, or not enough people, answered in time";
             let settled = self.settle(&system, &approval, ApprovalStatus::Expired, None, reason, None).await;
             if let Err(error) = settled {
+                all = false;
                 tracing::warn!(approval.id = %approval.approval_id, "an expiry was not recorded: {error}");
             }
         }
+        all
     }
 
     fn until(&self, at: Timestamp) -> Duration {
@@ -271,10 +283,30 @@ fn check_reason(reason: &str) -> Result<(), PlatformError> {
     Ok(())
 }
 
-/// The role in which a caller may answer; refused when policy demands one that the caller lacks.
+/// A being and everyone it acts for.
+fn chain(principal: &Principal) -> impl Iterator<Item = &Principal> {
+    std::iter::successors(Some(principal), |at| at.on_behalf_of.as_deref())
+}
+
+/// Whether whoever answers for one of the two stands anywhere in the chain of the other. So neither can a service answer
+/// its own question in the name of a person it speaks for, nor one that it carried for that person in its own name. Two
+/// people whom the same service speaks for may answer each other.
+fn has_a_hand_in(caller: &Principal, requester: &Principal) -> bool {
+    let stands_in = |root: &Principal, other: &Principal| {
+        chain(other).any(|at| at.tenant == root.tenant && at.kind == root.kind && at.id == root.id)
+    };
+    stands_in(caller.root(), requester) || stands_in(requester.root(), caller)
+}
+
+/// The role in which a caller may answer; refused when it lacks one that policy demands, or, when policy demands none,
+/// the permission to approve.
 fn approver_role(caller: &Principal, approval: &Approval) -> Result<Option<String>, PlatformError> {
     if approval.approver_roles.is_empty() {
-        return Ok(None);
+        if Permission::Approve.allows(caller) {
+            return Ok(None);
+        }
+        let roles = Permission::Approve.roles().iter().chain(&["admin"]).map(|role| (*role).to_owned()).collect();
+        return Err(PlatformError::NotAnApprover { who: caller.label(), roles });
     }
     match approval.approver_roles.iter().find(|role| caller.root().has_role(role)) {
         Some(role) => Ok(Some(role.clone())),

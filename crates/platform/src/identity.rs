@@ -23,6 +23,10 @@ use subtle::ConstantTimeEq as _;
 const VERIFIED_FOR: Duration = Duration::from_secs(300);
 /// How many verified keys are remembered.
 const VERIFIED_MAX: usize = 1024;
+/// How many keys of the users file are verified at the same time; each takes some 20 MiB of memory.
+const VERIFYING_MAX: usize = 4;
+/// How long a key waits for its turn to be verified.
+const VERIFY_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest credential that is looked at, in bytes.
 const CREDENTIAL_BYTES_MAX: usize = 4096;
 
@@ -179,6 +183,8 @@ pub struct Identity {
     users_seen: Mutex<Option<SystemTime>>,
     /// Keys of the users file that were verified a moment ago, by the digest of the key.
     verified: Mutex<HashMap<Digest, (Instant, PrincipalKind, String)>>,
+    /// How many keys may be verified at the same time.
+    verifying: tokio::sync::Semaphore,
 }
 
 impl Identity {
@@ -192,7 +198,7 @@ impl Identity {
         let users = users_file.as_deref().map(Users::load).transpose()?.unwrap_or_default();
         let users_seen = Mutex::new(users_file.as_deref().and_then(crate::inventory::modified));
         let users = arc_swap::ArcSwap::from_pointee(users);
-        Ok(Self { provider, store, clock, users, users_file, users_seen, verified: Mutex::default() })
+        Ok(Self { provider, store, clock, users, users_file, users_seen, verified: Mutex::default(), verifying: tokio::sync::Semaphore::new(VERIFYING_MAX) })
     }
 
     /// Reads the users file again when it has changed. Says what happened, when something did.
@@ -288,13 +294,21 @@ impl Identity {
             Some(found) => found,
             None => {
                 let users = self.users.load_full();
-                let secret = bearer.to_owned();
-                // Argon2id is slow on purpose and must not hold up other tasks.
-                let found = tokio::task::spawn_blocking(move || verify_in_file(&users, &secret))
+                if users.keys.is_empty() {
+                    return Err(IdentityError::BadKey);
+                }
+                // Argon2id takes time and memory on purpose, and anybody may send a wrong key: only so many at a time.
+                let place = tokio::time::timeout(VERIFY_WAIT_MAX, self.verifying.acquire()).await;
+                let Ok(Ok(_place)) = place else {
+                    let reason = "too many keys are being verified at this moment; ask again".to_owned();
+                    return Err(IdentityError::Store(StoreError::Unavailable(reason)));
+                };
+                let (known, secret) = (Arc::clone(&users), bearer.to_owned());
+                let found = tokio::task::spawn_blocking(move || verify_in_file(&known, &secret))
                     .await
                     .map_err(|_| IdentityError::BadKey)?
                     .ok_or(IdentityError::BadKey)?;
-                self.remember(digest, &found);
+                self.remember(digest, &found, &users);
                 found
             }
         };
@@ -312,8 +326,11 @@ impl Identity {
         (at.elapsed() < VERIFIED_FOR).then(|| (*kind, name.clone()))
     }
 
-    fn remember(&self, digest: Digest, found: &(PrincipalKind, String)) {
-        if let Ok(mut verified) = self.verified.lock() {
+    /// Remembers a key that was verified under a users file, unless another one has come into force since.
+    fn remember(&self, digest: Digest, found: &(PrincipalKind, String), under: &Arc<Users>) {
+        if let Ok(mut verified) = self.verified.lock()
+            && Arc::ptr_eq(under, &self.users.load())
+        {
             if verified.len() >= VERIFIED_MAX {
                 verified.clear();
             }

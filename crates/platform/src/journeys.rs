@@ -103,7 +103,7 @@ impl Platform {
         let records = self.store().journey_records(tenant, filter).await?;
         let mut journeys: Vec<Journey> =
             records.iter().filter_map(|records| summarise(records)).filter(|journey| fits(journey, &query)).collect();
-        journeys.sort_by(|a, b| b.started_at.cmp(&a.started_at));
+        journeys.sort_by_key(|journey| std::cmp::Reverse(journey.started_at));
         journeys.truncate(query.limit);
         Ok(journeys)
     }

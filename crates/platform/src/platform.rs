@@ -37,8 +37,8 @@ pub enum PlatformError {
         /// Who asked.
         who: String,
     },
-    /// The caller lacks a role that the policy demands of approvers.
-    #[error("policy wants an approver with the role {}, and {who} has none of them", .roles.join(" or "))]
+    /// The caller lacks a role that the policy demands of approvers, or that this way of settling takes.
+    #[error("this takes one of the roles {}, and {who} has none of them", .roles.join(", "))]
     NotAnApprover {
         /// Who tried.
         who: String,
@@ -197,7 +197,13 @@ impl Platform {
     /// questions on the second, telling people, watching files, the socket stream.
     pub async fn run(&self, stop: CancellationToken) {
         let this = self.clone();
-        let settle = this.settle_interrupted();
+        // What is not settled by then stays as it is on disk and is settled at the next start.
+        let settle = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = this.settle_interrupted() => {}
+            }
+        };
         let expire = this.expire_on_time(stop.clone());
         let tell = this.tell_people(stop.clone());
         let watch = this.watch_files(stop.clone());

@@ -18,6 +18,8 @@ use crate::Platform;
 const ASK_WITHIN: Duration = Duration::from_millis(200);
 /// How long one write to a client may take before the client is dropped.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
+/// The pause after a client could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Longest line that a client may send, in bytes.
 const REQUEST_BYTES_MAX: u64 = 64;
 /// Most clients at the same time.
@@ -39,9 +41,16 @@ impl Platform {
                 () = stop.cancelled() => break,
                 accepted = listener.accept() => accepted,
             };
-            let (Ok((client, _)), Ok(place)) = (client, std::sync::Arc::clone(&places).try_acquire_owned()) else {
-                continue;
+            let client = match client {
+                Ok((client, _)) => client,
+                Err(error) => {
+                    // Most likely no file descriptor is left; asking again at once would only burn time.
+                    tracing::warn!("an audit socket client could not be accepted: {error}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
             };
+            let Ok(place) = std::sync::Arc::clone(&places).try_acquire_owned() else { continue };
             let (store, stop) = (self.store().clone(), stop.clone());
             tokio::spawn(async move {
                 tokio::select! {
@@ -63,6 +72,9 @@ fn bind(path: &Path) -> std::io::Result<UnixListener> {
     use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
     // A socket that a killed server left is in the way; anything else there is not ours to remove.
     if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another server is listening there"));
+        }
         std::fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
@@ -74,11 +86,10 @@ async fn serve_client(store: Store, client: UnixStream) -> std::io::Result<()> {
     let failed = |error: reeve_store::StoreError| std::io::Error::other(error.chain());
     // Subscribed before the log is read, so that nothing falls between the two.
     let mut live = store.subscribe();
+    // "From now on" means from the connection on, not from the end of the wait for a first line.
+    let now_on = store.log_head().await.map_err(failed)?.size;
     let (read, mut write) = client.into_split();
-    let mut next = match asked_from(read).await? {
-        Some(from) => from,
-        None => store.log_head().await.map_err(failed)?.size,
-    };
+    let mut next = asked_from(read).await?.unwrap_or(now_on);
     loop {
         loop {
             let page = store.records_from(next, PAGE).await.map_err(failed)?;

@@ -5,6 +5,7 @@
 //! [`Access::ReadOnly`] `default_transaction_read_only`. A pooler that drops them is refused.
 
 mod attempt;
+mod pool;
 mod read;
 mod session;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use crate::conninfo::{HostPort, Target, TargetSessionAttrs};
 use crate::failure::{ConnectFailure, ConnectFailureKind};
 
 use attempt::Attempt;
+pub use pool::{LENT_MAX, Lent, SessionPool};
 pub use read::{ReadError, ReadLimits, TextRows};
 pub use session::{Canceller, ServerFacts, Session};
 

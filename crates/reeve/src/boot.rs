@@ -73,7 +73,7 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
     });
     platform.policies().keep_text(&platform).await;
     let token = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
-    let router = reeve_http::router(platform.clone(), HttpOptions::new(crate::config::shown_json(config)));
+    let router = reeve_http::router(platform.clone(), HttpOptions { config: crate::config::shown_json(config), ..HttpOptions::default() });
     Ok(Built { platform, router, token })
 }
 

@@ -238,10 +238,10 @@ impl Client {
     }
 
     /// Where the API is, for messages.
-    pub(crate) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> String {
         match &self.way {
-            Way::Socket { base, .. } => base,
-            Way::Here(_) => "this process",
+            Way::Socket { base, .. } => reeve_types::mask_dsn(base),
+            Way::Here(_) => "this process".to_owned(),
         }
     }
 
@@ -356,7 +356,7 @@ fn is_loopback(url: &str) -> bool {
 }
 
 fn unreachable(base: &str, error: &reqwest::Error) -> Failure {
-    let failure = Failure::could_not(format!("cannot reach {base}: {}", cause(error)));
+    let failure = Failure::could_not(format!("cannot reach {}: {}", reeve_types::mask_dsn(base), cause(error)));
     if error.is_connect() { failure.hint("is it running? `reeve up` starts a server; --server names another one") } else { failure }
 }
 
@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn the_token_is_used_only_while_nobody_else_can_read_it() {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(TOKEN_FILE);
         std::fs::write(&path, "rv_secret\n").unwrap();

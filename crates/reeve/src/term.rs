@@ -100,6 +100,18 @@ impl Term {
         }
     }
 
+    /// A terminal that says nothing: what stands in while another one is lent out.
+    pub(crate) fn silent() -> Self {
+        Self {
+            out: Box::new(std::io::sink()),
+            err: Box::new(std::io::sink()),
+            look: Look { colour: false, width: WIDTH_DEFAULT },
+            err_colour: false,
+            out_is_terminal: false,
+            err_is_terminal: false,
+        }
+    }
+
     /// A terminal that writes elsewhere, without colour and progress.
     #[cfg(test)]
     pub(crate) fn into(out: impl Write + 'static, err: impl Write + 'static) -> Self {

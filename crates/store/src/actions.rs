@@ -152,16 +152,21 @@ pub(crate) fn get(db: &Connection, id: &ActionId) -> Result<Option<StoredAction>
     row.map(action).transpose()
 }
 
-/// The act of this digest that waits, runs, or has ended and was not collected.
-pub(crate) fn find_live(db: &Connection, digest: Digest) -> Result<Option<StoredAction>, StoreError> {
+/// The act of this digest that waits, runs, or has ended and was not collected. With a moment given, an act whose
+/// question has expired by then does not wait.
+pub(crate) fn find_live(
+    db: &Connection,
+    digest: Digest,
+    at_us: Option<i64>,
+) -> Result<Option<StoredAction>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM actions WHERE act_digest = ?1 AND (state IN ('approved', 'running')
            OR (state = 'awaiting_approval' AND NOT EXISTS (
-                 SELECT 1 FROM approvals a WHERE a.approval_id = actions.approval_id AND a.status <> 'pending'))
+                 SELECT 1 FROM approvals a WHERE a.approval_id = actions.approval_id AND (a.status <> 'pending' OR a.expires_us <= ?2)))
            OR (state IN ('succeeded', 'failed', 'unknown') AND collected_us IS NULL))
          ORDER BY created_us DESC LIMIT 1"
     );
-    let row = db.prepare_cached(&sql)?.query_row([digest.to_string()], raw).optional()?;
+    let row = db.prepare_cached(&sql)?.query_row(params![digest.to_string(), at_us], raw).optional()?;
     row.map(action).transpose()
 }
 

@@ -1,4 +1,4 @@
-//! Things kept for later comparison: results of tools, uploaded files, policy sets, baselines.
+//! Things kept for later comparison: results of tools, uploaded files, policy sets.
 
 use reeve_types::{Digest, TenantId};
 use rusqlite::{OptionalExtension as _, params};
@@ -201,35 +201,6 @@ impl Store {
                 .query_row("SELECT sources FROM policy_sets WHERE digest = ?1", [digest.to_string()], |row| row.get(0))
                 .optional()?;
             text.map(|text| parse_json("policy set", &text)).transpose()
-        })
-        .await
-    }
-
-    /// Keeps the evidence of a healthy day to compare with.
-    pub async fn keep_baseline(&self, tenant: &TenantId, target: &str, evidence: Value, now: jiff::Timestamp) -> Result<(), StoreError> {
-        let (tenant, target) = (tenant.as_str().to_owned(), target.to_owned());
-        self.write(move |db| {
-            db.execute(
-                "INSERT OR REPLACE INTO baselines (tenant, target, at_us, evidence) VALUES (?1, ?2, ?3, ?4)",
-                params![tenant, target, micros(now), evidence.to_string()],
-            )?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// The baseline of a target, with the moment it was taken.
-    pub async fn baseline(&self, tenant: &TenantId, target: &str) -> Result<Option<(jiff::Timestamp, Value)>, StoreError> {
-        let (tenant, target) = (tenant.as_str().to_owned(), target.to_owned());
-        self.read(move |db| {
-            let row: Option<(i64, String)> = db
-                .query_row(
-                    "SELECT at_us, evidence FROM baselines WHERE tenant = ?1 AND target = ?2",
-                    [tenant, target],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()?;
-            row.map(|(us, text)| Ok((moment(us), parse_json("baseline", &text)?))).transpose()
         })
         .await
     }

@@ -214,7 +214,7 @@ fn verify_log(
         let canonical = row.get_ref(1)?.as_bytes().unwrap_or_default();
         let hash = row.get_ref(2)?.as_blob().unwrap_or_default();
         verifier.feed(seq, canonical, &digest(hash).unwrap_or(Digest::ZERO));
-        if seq % 16_384 == 0 {
+        if seq.is_multiple_of(16_384) {
             progress(seq);
         }
     }

@@ -85,6 +85,16 @@ impl Store {
         .await
     }
 
+    /// Takes a due notice in hand: whatever becomes of this try, the next one is not before `again`. Without this on
+    /// disk a notice is not sent, so that a store that cannot write does not send the same notice over and over.
+    pub async fn begin_delivery(&self, id: i64, again: jiff::Timestamp) -> Result<(), StoreError> {
+        self.write(move |db| {
+            db.execute("UPDATE deliveries SET next_us = ?2 WHERE delivery_id = ?1", params![id, micros(again)])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Notes that a notice arrived.
     pub async fn delivered(&self, id: i64, now: jiff::Timestamp) -> Result<(), StoreError> {
         self.write(move |db| {

@@ -207,7 +207,7 @@ fn list(db: &Connection, tenant: &str, filter: &EventFilter) -> Result<EventPage
     }
     sql.push_str(if filter.ascending { " ORDER BY seq" } else { " ORDER BY seq DESC" });
     sql.push_str(" LIMIT ?");
-    values.push(Value::Integer(i64::try_from(filter.limit + 1).unwrap_or(101)));
+    values.push(Value::Integer(i64::try_from(filter.limit.saturating_add(1)).unwrap_or(101)));
     let mut statement = db.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(values), stored)?;
     let mut events: Vec<StoredEvent> = rows.map(|row| event(row?)).collect::<Result<_, _>>()?;

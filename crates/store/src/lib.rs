@@ -220,10 +220,13 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), StoreError> {
     let mut file =
         std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&partial, path).map_err(failed)
+    std::fs::rename(&partial, path).map_err(failed)?;
+    // The name is durable only when the directory is.
+    path.parent().map_or(Ok(()), |dir| std::fs::File::open(dir).and_then(|dir| dir.sync_all())).map_err(failed)
 }
 
 fn open_database(path: &Path, schema: &str) -> Result<Connection, StoreError> {
+    create_private_file(path)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -241,15 +244,19 @@ fn open_database(path: &Path, schema: &str) -> Result<Connection, StoreError> {
     }
     if found < SCHEMA_VERSION {
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
-        restrict(path)?;
     }
     Ok(connection)
 }
 
-fn restrict(path: &Path) -> Result<(), StoreError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .map_err(|source| StoreError::File { path: path.to_owned(), source })
+/// Makes an empty file that only its owner may read, when there is none: SQLite gives its journals the mode of the file.
+fn create_private_file(path: &Path) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(source) => Err(StoreError::File { path: path.to_owned(), source }),
+    }
 }
 
 /// Microseconds since 1970, how times are stored.

@@ -21,7 +21,7 @@ pub(crate) fn first_broken(state: &Connection, expect: &[Expectation]) -> Result
                 Some(found) => Some(format!("action `{id}` is {found}, not {wanted}")),
                 None => Some(format!("there is no action `{id}`")),
             },
-            Expectation::NoLiveAct { act_digest } => actions::find_live(state, *act_digest)?
+            Expectation::NoLiveAct { act_digest, at } => actions::find_live(state, *act_digest, Some(micros(*at)))?
                 .map(|known| format!("the same act is already known as `{}` ({})", known.action_id, known.state)),
             Expectation::ApprovalPending(id, at) => match approvals::get(state, id)? {
                 None => Some(format!("there is no approval `{id}`")),
@@ -48,10 +48,28 @@ pub(crate) fn first_broken(state: &Connection, expect: &[Expectation]) -> Result
 
 /// Applies the records that the state has not seen.
 pub(crate) fn catch_up(audit: &Connection, state: &Connection) -> Result<(), StoreError> {
+    state.execute_batch("BEGIN IMMEDIATE")?;
+    let outcome = apply_missing(audit, state).and_then(|count| {
+        state.execute_batch("COMMIT")?;
+        Ok(count)
+    });
+    match outcome {
+        Ok(0) => Ok(()),
+        Ok(count) => {
+            tracing::info!(records = count, "the state was brought up to the audit log");
+            Ok(())
+        }
+        Err(error) => {
+            let _ = state.execute_batch("ROLLBACK");
+            Err(error)
+        }
+    }
+}
+
+fn apply_missing(audit: &Connection, state: &Connection) -> Result<u64, StoreError> {
     let from = writer::applied(state)?;
     let mut statement = audit.prepare("SELECT seq, canonical FROM events WHERE seq >= ?1 ORDER BY seq")?;
     let mut rows = statement.query([i64::try_from(from).unwrap_or(i64::MAX)])?;
-    state.execute_batch("BEGIN IMMEDIATE")?;
     let mut count = 0u64;
     while let Some(row) = rows.next()? {
         let (seq, text): (i64, String) = (row.get(0)?, row.get(1)?);
@@ -63,11 +81,7 @@ pub(crate) fn catch_up(audit: &Connection, state: &Connection) -> Result<(), Sto
         }
         count += 1;
     }
-    state.execute_batch("COMMIT")?;
-    if count > 0 {
-        tracing::info!(records = count, "the state was brought up to the audit log");
-    }
-    Ok(())
+    Ok(count)
 }
 
 /// The event inside canonical bytes.

@@ -35,7 +35,8 @@ pub struct Published {
 }
 
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-type Work = Box<dyn FnOnce(&Connection) -> Result<Finish, ()> + Send>;
+/// Works inside the open transaction; when there is none, it only says why.
+type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<Finish> + Send>;
 
 enum Job {
     Record { expect: Vec<Expectation>, entries: Vec<Entry>, reply: oneshot::Sender<Result<Vec<Recorded>, LedgerError>> },
@@ -65,16 +66,16 @@ impl Handle {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel::<Result<T, StoreError>>();
-        let job: Work = Box::new(move |connection| match work(connection) {
+        let job: Work = Box::new(move |connection| match connection.and_then(work) {
             Ok(value) => {
                 let finish: Finish = Box::new(move |committed| {
                     let _ = reply.send(committed.map(|()| value));
                 });
-                Ok(finish)
+                Some(finish)
             }
             Err(error) => {
                 let _ = reply.send(Err(error));
-                Err(())
+                None
             }
         });
         self.jobs.send(Job::State(job)).map_err(|_| StoreError::Closed)?;
@@ -127,7 +128,7 @@ pub(crate) fn start(
     project::catch_up(&audit, &state)?;
     let (jobs, waiting) = mpsc::channel();
     let trouble = Arc::new(Mutex::new(None));
-    let writer = Writer { audit, state, key, clock, published, tree, head, signed, sign_failing: false, trouble: Arc::clone(&trouble) };
+    let writer = Writer { audit, state, key, clock, published, tree, head, signed, sign_failing: false, behind: false, trouble: Arc::clone(&trouble) };
     std::thread::Builder::new()
         .name("store-writer".to_owned())
         .spawn(move || writer.run(&waiting))
@@ -148,6 +149,8 @@ struct Writer {
     signed: u64,
     /// Whether the last attempt to sign the head failed.
     sign_failing: bool,
+    /// Whether records are on disk that the state does not know.
+    behind: bool,
     trouble: Arc<Mutex<Option<String>>>,
 }
 
@@ -225,8 +228,9 @@ impl Writer {
         let before = (self.tree.clone(), self.head);
         let durable_state = writes.iter().any(|job| matches!(job, Job::State(_)));
         let mut batch = Batch::default();
+        let mut waiting = writes.into_iter();
         let outcome = self.begin(durable_state).and_then(|()| {
-            for job in writes {
+            for job in waiting.by_ref() {
                 self.take(job, &mut batch)?;
             }
             self.audit.execute_batch("COMMIT")?;
@@ -236,20 +240,32 @@ impl Writer {
             let _ = self.audit.execute_batch("ROLLBACK");
             let _ = self.state.execute_batch("ROLLBACK");
             (self.tree, self.head) = before;
-            self.refuse(batch, &error);
+            self.refuse(batch, waiting, &error);
             return;
         }
-        // From here on the records are on disk. Should the state not follow, it is brought up from the log at once.
+        // From here on the records are on disk. Should the state not follow, it is brought up from the log at once, or,
+        // when even that fails, before anything else is held against it.
         let state = self.state.execute_batch("COMMIT").map_err(StoreError::from).or_else(|error| {
             tracing::error!("the state database did not commit and is rebuilt from the log: {error}");
             let _ = self.state.execute_batch("ROLLBACK");
-            project::catch_up(&self.audit, &self.state)?;
+            self.behind = true;
+            self.follow()?;
             if batch.finishes.is_empty() { Ok(()) } else { Err(error) }
         });
         self.tell(batch, state);
     }
 
-    fn begin(&self, durable_state: bool) -> Result<(), StoreError> {
+    /// Brings the state up to the log when it has stayed behind.
+    fn follow(&mut self) -> Result<(), StoreError> {
+        if self.behind {
+            project::catch_up(&self.audit, &self.state)?;
+            self.behind = false;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, durable_state: bool) -> Result<(), StoreError> {
+        self.follow()?;
         self.state.pragma_update(None, "synchronous", if durable_state { "full" } else { "normal" })?;
         self.audit.execute_batch("BEGIN IMMEDIATE")?;
         self.state.execute_batch("BEGIN IMMEDIATE")?;
@@ -260,21 +276,26 @@ impl Writer {
     fn take(&mut self, job: Job, batch: &mut Batch) -> Result<(), StoreError> {
         match job {
             Job::State(work) => {
-                self.state.execute_batch("SAVEPOINT job")?;
-                match work(&self.state) {
-                    Ok(finish) => batch.finishes.push(finish),
-                    Err(()) => self.state.execute_batch("ROLLBACK TO job")?,
+                if let Err(error) = self.state.execute_batch("SAVEPOINT job") {
+                    let _ = work(Err(StoreError::Unavailable(error.to_string())));
+                    return Err(error.into());
+                }
+                match work(Ok(&self.state)) {
+                    Some(finish) => batch.finishes.push(finish),
+                    None => self.state.execute_batch("ROLLBACK TO job")?,
                 }
                 self.state.execute_batch("RELEASE job")?;
             }
             Job::Record { expect, entries, reply } => {
+                // The reply must not be lost when anything below fails, so it goes into the batch first.
+                batch.recorded.push((reply, Vec::new()));
                 if let Some(reason) = project::first_broken(&self.state, &expect)? {
-                    let _ = reply.send(Err(LedgerError::Conflict(reason)));
+                    if let Some((reply, _)) = batch.recorded.pop() {
+                        let _ = reply.send(Err(LedgerError::Conflict(reason)));
+                    }
                     return Ok(());
                 }
                 let mut places = Vec::with_capacity(entries.len());
-                // The reply must not be lost when an insert fails, so it goes into the batch first.
-                batch.recorded.push((reply, Vec::new()));
                 for entry in entries {
                     places.push(self.append(entry, batch)?);
                 }
@@ -302,7 +323,7 @@ impl Writer {
         Ok(recorded)
     }
 
-    fn refuse(&self, batch: Batch, error: &StoreError) {
+    fn refuse(&self, batch: Batch, untouched: impl Iterator<Item = Job>, error: &StoreError) {
         let reason = error.chain();
         tracing::error!("nothing could be committed: {reason}");
         if let Ok(mut trouble) = self.trouble.lock() {
@@ -313,6 +334,17 @@ impl Writer {
         }
         for finish in batch.finishes {
             finish(Err(StoreError::Unavailable(reason.clone())));
+        }
+        for job in untouched {
+            match job {
+                Job::Record { reply, .. } => {
+                    let _ = reply.send(Err(LedgerError::Unavailable(reason.clone())));
+                }
+                Job::State(work) => {
+                    let _ = work(Err(StoreError::Unavailable(reason.clone())));
+                }
+                Job::Checkpoint(_) | Job::Cosignature { .. } | Job::Close(_) => {}
+            }
         }
     }
 

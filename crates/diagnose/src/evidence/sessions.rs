@@ -26,6 +26,10 @@ pub struct Session {
     pub wait_event_type: Option<String>,
     /// What it waits for.
     pub wait_event: Option<String>,
+    /// When it connected, RFC 3339 with microseconds: with the pid it names this session and no later one.
+    pub backend_start: Option<String>,
+    /// When its current or last statement began, written the same way.
+    pub query_start: Option<String>,
     /// Since it connected.
     pub backend_secs: Option<f64>,
     /// Since its transaction began; `None` outside of one.

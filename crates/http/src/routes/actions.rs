@@ -86,11 +86,18 @@ pub(crate) struct Which {
 /// Acts, newest first, without their results.
 #[utoipa::path(get, path = "/actions", tag = "actions", operation_id = "list_actions", params(Which),
     responses((status = 200, description = "The acts.", body = [Action])))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Result<Json<Vec<Action>>, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Json<Vec<Action>>, Problem> {
     let state = match which.state.as_deref() {
         None | Some("") => None,
         Some(word) => Some(ActionState::parse(word).ok_or_else(|| {
-            Problem::new(ProblemCode::BadRequest, format!("`{word}` is not a state of an action, such as running, succeeded or failed"))
+            Problem::new(
+                ProblemCode::BadRequest,
+                format!("`{word}` is not a state of an action, such as running, succeeded or failed"),
+            )
         })?),
     };
     let filter = ActionFilter { state, limit: limit(which.limit, 100) };
@@ -102,7 +109,11 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Q
 #[utoipa::path(get, path = "/actions/{id}", tag = "actions", operation_id = "show_action",
     params(("id" = String, Path, description = "The action's id, `act_…`.")),
     responses((status = 200, description = "The act.", body = Action)))]
-pub(crate) async fn show(State(app): State<App>, caller: Caller, Id(id): Id<ActionId>) -> Result<Json<Action>, Problem> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ActionId>,
+) -> Result<Json<Action>, Problem> {
     let action = app.platform.action(caller.tenant(), &id).await?;
     Ok(Json(Action::of(&app, &caller, action, true)?))
 }

@@ -80,10 +80,13 @@ pub(crate) struct Roles {
 #[utoipa::path(get, path = "/roles", tag = "agents", responses((status = 200, description = "The roles.", body = Roles)))]
 pub(crate) async fn roles(State(app): State<App>) -> Json<Roles> {
     let grants = |name: &str| {
-        let gives = |p: &Permission| p.roles().is_empty() && *p != Permission::Administer || p.roles().contains(&name) || name == "admin";
+        let gives = |p: &Permission| {
+            p.roles().is_empty() && *p != Permission::Administer || p.roles().contains(&name) || name == "admin"
+        };
         Permission::ALL.into_iter().filter(gives).map(Permission::as_str).collect()
     };
-    let roles = KNOWN_ROLES.iter().map(|(name, description)| Role { name, description, grants: grants(name) }).collect();
+    let roles =
+        KNOWN_ROLES.iter().map(|(name, description)| Role { name, description, grants: grants(name) }).collect();
     let identity = app.platform.identity();
     let aliases = identity.users().role_aliases.clone();
     Json(Roles { roles, admin_role: "admin", aliases, enforcing: identity.provider() != IdentityProvider::None })

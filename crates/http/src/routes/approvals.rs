@@ -21,6 +21,7 @@ use crate::auth::{Caller, answering};
 use crate::extract::{Body, Id, Query, parse_duration};
 use crate::idempotency::{self, Reply};
 use crate::problem::Problem;
+use crate::server::Stopping;
 use crate::stream::{self, Begin};
 
 /// Where the next page of a list begins.
@@ -178,7 +179,11 @@ pub(crate) struct Which {
 /// Questions, newest first.
 #[utoipa::path(get, path = "/approvals", tag = "approvals", operation_id = "list_approvals", params(Which),
     responses((status = 200, description = "The questions. The header X-Next-Cursor is there when there are more.", body = [Approval])))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Response, Problem> {
     let status = which.status.as_deref().filter(|word| !word.is_empty()).map(status_of).transpose()?;
     let limit = limit(which.limit, 100);
     let before_us = which.cursor.as_deref().map(cursor).transpose()?;
@@ -206,7 +211,9 @@ fn status_of(word: &str) -> Result<ApprovalStatus, Problem> {
 }
 
 fn cursor<T: std::str::FromStr>(text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| Problem::new(ProblemCode::BadRequest, "`cursor` must be the header X-Next-Cursor of the page before"))
+    text.parse().map_err(|_| {
+        Problem::new(ProblemCode::BadRequest, "`cursor` must be the header X-Next-Cursor of the page before")
+    })
 }
 
 /// A list with the header that says where the next page begins.
@@ -222,7 +229,8 @@ pub(crate) fn page(body: impl IntoResponse, next: Option<String>) -> Response {
 #[utoipa::path(get, path = "/approvals/pending", tag = "approvals", operation_id = "pending_approvals",
     responses((status = 200, description = "The questions.", body = [Approval])))]
 pub(crate) async fn pending(State(app): State<App>, caller: Caller) -> Result<Json<Vec<Approval>>, Problem> {
-    let filter = ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: limit(None, 1000), ..ApprovalFilter::default() };
+    let filter =
+        ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: limit(None, 1000), ..ApprovalFilter::default() };
     let found = app.platform.approvals(caller.tenant(), filter).await?;
     Ok(Json(found.into_iter().map(Approval::from).collect()))
 }
@@ -231,7 +239,11 @@ pub(crate) async fn pending(State(app): State<App>, caller: Caller) -> Result<Js
 #[utoipa::path(get, path = "/approvals/{id}", tag = "approvals", operation_id = "show_approval",
     params(("id" = String, Path, description = "The approval's id, `apr_…`.")),
     responses((status = 200, description = "The question.", body = Approval)))]
-pub(crate) async fn show(State(app): State<App>, caller: Caller, Id(id): Id<ApprovalId>) -> Result<Json<Approval>, Problem> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ApprovalId>,
+) -> Result<Json<Approval>, Problem> {
     Ok(Json(app.platform.approval(caller.tenant(), &id).await?.into()))
 }
 
@@ -250,18 +262,20 @@ pub(crate) struct HowLong {
 pub(crate) async fn wait(
     State(app): State<App>,
     caller: Caller,
+    stop: Stopping,
     Id(id): Id<ApprovalId>,
     Query(how_long): Query<HowLong>,
 ) -> Result<Json<Approval>, Problem> {
     let limit = match how_long.timeout.as_deref() {
         None | Some("") => WAIT_USUAL,
-        Some(text) => parse_duration(text)
-            .ok_or_else(|| Problem::new(ProblemCode::BadRequest, "`timeout` must be seconds or a time span such as 30s"))?,
+        Some(text) => parse_duration(text).ok_or_else(|| {
+            Problem::new(ProblemCode::BadRequest, "`timeout` must be seconds or a time span such as 30s")
+        })?,
     };
     let waited = app.platform.wait_for_approval(caller.tenant(), &id, limit.min(WAIT_MAX));
     tokio::select! {
         found = waited => Ok(Json(found?.into())),
-        () = app.shared.options.stop.cancelled() => Ok(Json(app.platform.approval(caller.tenant(), &id).await?.into())),
+        () = stop.0.cancelled() => Ok(Json(app.platform.approval(caller.tenant(), &id).await?.into())),
     }
 }
 
@@ -342,7 +356,8 @@ pub(crate) async fn cancel(
 }
 
 fn answer(body: &Value) -> Result<Answer, Problem> {
-    Answer::deserialize(body).map_err(|error| Problem::new(ProblemCode::BadRequest, format!("the body cannot be read: {error}")))
+    Answer::deserialize(body)
+        .map_err(|error| Problem::new(ProblemCode::BadRequest, format!("the body cannot be read: {error}")))
 }
 
 fn settled(approval: reeve_types::Approval) -> Result<Reply, Problem> {
@@ -365,13 +380,17 @@ pub(crate) async fn stream(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
+    stop: Stopping,
     Query(begin): Query<Begin>,
 ) -> Result<Response, Problem> {
     let live = app.platform.store().subscribe();
     let from = stream::begin(&app, &headers, begin.from).await?;
     let tenant = caller.tenant().clone();
     let show: stream::Show = Arc::new(move |event, seq, _| {
-        let about = matches!(event.event_type, EventType::ApprovalRequested | EventType::ApprovalVote | EventType::ApprovalResolved);
+        let about = matches!(
+            event.event_type,
+            EventType::ApprovalRequested | EventType::ApprovalVote | EventType::ApprovalResolved
+        );
         if !about || event.tenant != tenant {
             return None;
         }
@@ -382,12 +401,15 @@ pub(crate) async fn stream(
         if let (Some(question), Some(members)) =
             (event.approval.as_ref().and_then(|part| part.question.as_deref()), data.as_object_mut())
         {
-            members.insert("question".to_owned(), serde_json::to_value(Approval::from(question.clone())).unwrap_or(Value::Null));
+            members.insert(
+                "question".to_owned(),
+                serde_json::to_value(Approval::from(question.clone())).unwrap_or(Value::Null),
+            );
             if let Some(part) = members.get_mut("approval").and_then(Value::as_object_mut) {
                 part.remove("question");
             }
         }
         Some(data.to_string())
     });
-    Ok(stream::records(&app, live, from, show))
+    Ok(stream::records(&app, live, from, stop, show))
 }

@@ -85,13 +85,19 @@ pub(crate) struct Which {
 
 /// Kept results of tools, newest first.
 #[utoipa::path(get, path = "/tool-results", tag = "archive", params(Which), responses((status = 200, description = "The results.", body = Results)))]
-pub(crate) async fn results(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Result<Json<Results>, Problem> {
+pub(crate) async fn results(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Json<Results>, Problem> {
     if which.job_id.is_some_and(|job| !job.is_empty()) {
         return Ok(Json(Results { count: 0, results: Vec::new() }));
     }
     let now = app.platform.clock().now();
-    let since = which.since.filter(|text| !text.is_empty()).map(|text| parse_moment("since", &text, now)).transpose()?;
-    let found = app.platform.store().results(caller.tenant(), which.tool, which.server, since, limit(which.limit, 100)).await?;
+    let since =
+        which.since.filter(|text| !text.is_empty()).map(|text| parse_moment("since", &text, now)).transpose()?;
+    let found =
+        app.platform.store().results(caller.tenant(), which.tool, which.server, since, limit(which.limit, 100)).await?;
     let results: Vec<KeptResult> = found.into_iter().map(KeptResult::from).collect();
     Ok(Json(Results { count: results.len(), results }))
 }
@@ -130,7 +136,10 @@ pub(crate) async fn keep_result(
     Body(brought): Body<NewResult>,
 ) -> Result<(StatusCode, Json<ResultId>), Problem> {
     if brought.output.len() > TOOL_OUTPUT_BYTES_MAX {
-        return Err(Problem::new(ProblemCode::TooLarge, format!("`output` is larger than {TOOL_OUTPUT_BYTES_MAX} bytes")));
+        return Err(Problem::new(
+            ProblemCode::TooLarge,
+            format!("`output` is larger than {TOOL_OUTPUT_BYTES_MAX} bytes"),
+        ));
     }
     let result_id = new_id(&app, "res");
     let arguments = reeve_gate::masked_arguments(&brought.tool_args, Some("connection_string"));
@@ -252,14 +261,20 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
 async fn stored(app: &App, caller: &Caller, id: &str) -> Result<StoredUpload, Problem> {
     let found = app.platform.store().upload(caller.tenant(), id, app.platform.clock().now()).await?;
     let shown: String = id.chars().take(80).collect();
-    found.ok_or_else(|| Problem::new(ProblemCode::NotFound, format!("there is no file `{shown}`, or its 24 hours are over")))
+    found.ok_or_else(|| {
+        Problem::new(ProblemCode::NotFound, format!("there is no file `{shown}`, or its 24 hours are over"))
+    })
 }
 
 /// What is known of an uploaded file.
 #[utoipa::path(get, path = "/uploads/{id}", tag = "archive", operation_id = "show_upload",
     params(("id" = String, Path, description = "The file's id, `ul_…`.")),
     responses((status = 200, description = "The file's description.", body = Upload)))]
-pub(crate) async fn upload_info(State(app): State<App>, caller: Caller, Id(id): Id<String>) -> Result<Json<Upload>, Problem> {
+pub(crate) async fn upload_info(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<String>,
+) -> Result<Json<Upload>, Problem> {
     let found = stored(&app, &caller, &id).await?;
     Ok(Json(Upload {
         upload_id: found.upload_id,
@@ -274,10 +289,18 @@ pub(crate) async fn upload_info(State(app): State<App>, caller: Caller, Id(id): 
 #[utoipa::path(get, path = "/uploads/{id}/content", tag = "archive", operation_id = "upload_content",
     params(("id" = String, Path, description = "The file's id, `ul_…`.")),
     responses((status = 200, description = "The file.", body = String, content_type = "text/plain")))]
-pub(crate) async fn upload_content(State(app): State<App>, caller: Caller, Id(id): Id<String>) -> Result<Response, Problem> {
+pub(crate) async fn upload_content(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<String>,
+) -> Result<Response, Problem> {
     let found = stored(&app, &caller, &id).await?;
     // Never as anything that a browser would run: whoever uploaded it is not trusted.
-    let kind = if std::str::from_utf8(&found.content).is_ok() { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+    let kind = if std::str::from_utf8(&found.content).is_ok() {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/octet-stream"
+    };
     let ascii: String = found.filename.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{ascii}\"")).map_err(Problem::internal)?;
     let mut response = ([(CONTENT_TYPE, kind)], found.content).into_response();

@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use reeve_audit::{SignedNote, VerifyingKey};
 use reeve_types::{EventId, ProblemCode};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::events;
@@ -81,14 +80,15 @@ pub(crate) async fn verify_whole(
 }
 
 fn witness_key(text: &str) -> Result<VerifyingKey, Problem> {
-    text.trim()
-        .parse()
-        .map_err(|error| Problem::new(ProblemCode::BadRequest, format!("the key of the witness cannot be read: {error}")))
+    text.trim().parse().map_err(|error| {
+        Problem::new(ProblemCode::BadRequest, format!("the key of the witness cannot be read: {error}"))
+    })
 }
 
 fn note(text: &str) -> Result<SignedNote, Problem> {
-    SignedNote::parse(text)
-        .map_err(|error| Problem::new(ProblemCode::BadRequest, format!("the signed checkpoint cannot be read: {error}")))
+    SignedNote::parse(text).map_err(|error| {
+        Problem::new(ProblemCode::BadRequest, format!("the signed checkpoint cannot be read: {error}"))
+    })
 }
 
 fn text(body: String) -> Response {
@@ -131,7 +131,11 @@ pub(crate) struct Seen {
 /// What a witness is asked to cosign: the newest head, and the proof that it continues the one seen last.
 #[utoipa::path(get, path = "/audit/witness", tag = "audit", params(Seen),
     responses((status = 200, description = "The body of an add-checkpoint request.", body = String, content_type = "text/plain")))]
-pub(crate) async fn for_witness(State(app): State<App>, _caller: Caller, Query(seen): Query<Seen>) -> Result<Response, Problem> {
+pub(crate) async fn for_witness(
+    State(app): State<App>,
+    _caller: Caller,
+    Query(seen): Query<Seen>,
+) -> Result<Response, Problem> {
     Ok(text(app.platform.store().for_witness(seen.old).await?.to_string()))
 }
 
@@ -162,10 +166,13 @@ pub(crate) async fn cosignature(
     request: Request,
 ) -> Result<Json<Cosigned>, Problem> {
     let named = headers.get("x-witness-key").and_then(|value| value.to_str().ok()).map(str::to_owned).or(witness.key);
-    let named = named.ok_or_else(|| Problem::new(ProblemCode::BadRequest, "send the key of the witness in the header X-Witness-Key"))?;
+    let named = named.ok_or_else(|| {
+        Problem::new(ProblemCode::BadRequest, "send the key of the witness in the header X-Witness-Key")
+    })?;
     let key = witness_key(&named)?;
     let body = read_body(request, &app, std::time::Duration::from_secs(30)).await?;
-    let body = std::str::from_utf8(&body).map_err(|_| Problem::new(ProblemCode::BadRequest, "the body is not UTF-8 text"))?;
+    let body =
+        std::str::from_utf8(&body).map_err(|_| Problem::new(ProblemCode::BadRequest, "the body is not UTF-8 text"))?;
     let name = key.name().to_owned();
     let size = app.platform.store().keep_cosignature(note(body)?, key).await?;
     Ok(Json(Cosigned { size, witness: name }))

@@ -46,8 +46,14 @@ pub(crate) async fn reload_policy(State(app): State<App>, caller: Caller) -> Res
     match outcome {
         Ok(message) => {
             let set = platform.gate().policy();
-            Ok(Json(Reloaded { message, policy_digest: set.digest().to_string(), policies_count: set.policies().len() }))
+            Ok(Json(Reloaded {
+                message,
+                policy_digest: set.digest().to_string(),
+                policies_count: set.policies().len(),
+            }))
         }
-        Err(reason) => Err(Problem::new(ProblemCode::Conflict, format!("{reason}; what was in force before stays in force"))),
+        Err(reason) => {
+            Err(Problem::new(ProblemCode::Conflict, format!("{reason}; what was in force before stays in force")))
+        }
     }
 }

@@ -88,7 +88,11 @@ pub(crate) struct Which {
 /// What waits for a person.
 #[utoipa::path(get, path = "/decisions", tag = "decisions", operation_id = "list_decisions", params(Which),
     responses((status = 200, description = "The inbox, newest first.", body = Decisions)))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Result<Json<Decisions>, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Json<Decisions>, Problem> {
     let wanted = which.status.as_deref().filter(|word| !word.is_empty()).unwrap_or("pending");
     let status = match wanted {
         "pending" => Some(ApprovalStatus::Pending),
@@ -111,7 +115,12 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Q
             return Err(Problem::new(ProblemCode::BadRequest, detail));
         }
     }
-    let class = which.action_class.as_deref().filter(|word| !word.is_empty()).map(parse::<reeve_types::ActionClass>).transpose()?;
+    let class = which
+        .action_class
+        .as_deref()
+        .filter(|word| !word.is_empty())
+        .map(parse::<reeve_types::ActionClass>)
+        .transpose()?;
     let filter = ApprovalFilter { status, limit: limit(None, 1000), ..ApprovalFilter::default() };
     let found = app.platform.approvals(caller.tenant(), filter).await?;
     let decisions: Vec<Decision> = found
@@ -132,7 +141,10 @@ fn approval_id(id: &str) -> Result<ApprovalId, Problem> {
         Some(("gate" | "fleet" | "step" | "feedback", _)) => {
             Err(Problem::new(ProblemCode::NotFound, format!("there is no decision `{shown}`")))
         }
-        _ => Err(Problem::new(ProblemCode::BadRequest, format!("`{shown}` is not the id of a decision, such as `approval:apr_…`"))),
+        _ => Err(Problem::new(
+            ProblemCode::BadRequest,
+            format!("`{shown}` is not the id of a decision, such as `approval:apr_…`"),
+        )),
     }
 }
 
@@ -140,7 +152,11 @@ fn approval_id(id: &str) -> Result<ApprovalId, Problem> {
 #[utoipa::path(get, path = "/decisions/{id}", tag = "decisions", operation_id = "show_decision",
     params(("id" = String, Path, description = "Its id, `approval:apr_…`.")),
     responses((status = 200, description = "The entry.", body = Decision)))]
-pub(crate) async fn show(State(app): State<App>, caller: Caller, Id(id): Id<String>) -> Result<Json<Decision>, Problem> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<String>,
+) -> Result<Json<Decision>, Problem> {
     Ok(Json(app.platform.approval(caller.tenant(), &approval_id(&id)?).await?.into()))
 }
 

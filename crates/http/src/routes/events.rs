@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Id, Query, parse, parse_moment};
 use crate::problem::Problem;
+use crate::server::Stopping;
 use crate::stream::{self, Begin};
 
 #[derive(Deserialize, IntoParams)]
@@ -66,8 +67,9 @@ impl Which {
         let types = types.map(str::trim).filter(|word| !word.is_empty()).map(type_of).collect::<Result<_, _>>()?;
         let class = given(self.action_class).map(|word| parse::<ActionClass>(&word)).transpose()?;
         let beyond = self.cursor.map(|text| text.parse()).transpose();
-        let beyond =
-            beyond.map_err(|_| Problem::new(ProblemCode::BadRequest, "`cursor` must be the header X-Next-Cursor of the page before"))?;
+        let beyond = beyond.map_err(|_| {
+            Problem::new(ProblemCode::BadRequest, "`cursor` must be the header X-Next-Cursor of the page before")
+        })?;
         let trace_id = given(self.trace_id);
         Ok(EventFilter {
             session_id: given(self.session_id),
@@ -99,7 +101,11 @@ fn type_of(word: &str) -> Result<EventType, Problem> {
 /// Records, newest first; oldest first when a journey is named.
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "list_events", params(Which),
     responses((status = 200, description = "The records. The header X-Next-Cursor is there when there are more.", body = [Value])))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Response, Problem> {
     let filter = which.filter(app.platform.clock().now())?;
     let found = app.platform.store().events(caller.tenant(), filter).await?;
     let records: Vec<&str> = found.events.iter().map(|stored| stored.json.as_str()).collect();
@@ -133,6 +139,7 @@ pub(crate) async fn stream(
     State(app): State<App>,
     caller: Caller,
     headers: HeaderMap,
+    stop: Stopping,
     Query(begin): Query<Begin>,
 ) -> Result<Response, Problem> {
     let live = app.platform.store().subscribe();
@@ -142,7 +149,7 @@ pub(crate) async fn stream(
         (event.tenant == tenant)
             .then(|| format!("{{\"event\":\"{}\",\"seq\":{seq},\"record\":{json}}}", event.event_type.as_str()))
     });
-    Ok(stream::records(&app, live, from, show))
+    Ok(stream::records(&app, live, from, stop, show))
 }
 
 #[derive(Deserialize, Default, ToSchema)]
@@ -229,7 +236,8 @@ pub(crate) async fn bring(
 ) -> Result<(StatusCode, Json<Kept>), Problem> {
     let event = external(&app, &caller, brought)?;
     let id = event.event_id.clone();
-    let recorded = app.platform.store().record(vec![], vec![event.into()]).await.map_err(reeve_platform::PlatformError::from)?;
+    let recorded =
+        app.platform.store().record(vec![], vec![event.into()]).await.map_err(reeve_platform::PlatformError::from)?;
     let event_hash = recorded.first().map(|place| place.event_hash.to_string()).unwrap_or_default();
     let stored = find(&app, &caller, &id).await?;
     let served: Value = serde_json::from_str(&stored.json).map_err(Problem::internal)?;
@@ -259,7 +267,9 @@ fn external(app: &App, caller: &Caller, brought: Brought) -> Result<Event, Probl
         name: short(&tool.name),
         agent: short(&tool.agent),
         parameters: match tool.parameters {
-            Value::Object(arguments) => Value::Object(reeve_gate::masked_arguments(&arguments, Some("connection_string"))),
+            Value::Object(arguments) => {
+                Value::Object(reeve_gate::masked_arguments(&arguments, Some("connection_string")))
+            }
             other => other,
         },
         raw_command: cut(&tool.raw_command, REASON_BYTES_MAX),
@@ -268,8 +278,10 @@ fn external(app: &App, caller: &Caller, brought: Brought) -> Result<Event, Probl
         ..ToolPart::default()
     });
     let own = [("type", &brought.event_type), ("id", &brought.event_id)];
-    let own = own.iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!("{what} there: {}", short(text)));
-    let parts: Vec<String> = own.chain((!brought.note.is_empty()).then(|| cut(&brought.note, REASON_BYTES_MAX))).collect();
+    let own =
+        own.iter().filter(|(_, text)| !text.is_empty()).map(|(what, text)| format!("{what} there: {}", short(text)));
+    let parts: Vec<String> =
+        own.chain((!brought.note.is_empty()).then(|| cut(&brought.note, REASON_BYTES_MAX))).collect();
     event.note = parts.join("; ");
     Ok(event)
 }

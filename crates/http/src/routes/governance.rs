@@ -98,7 +98,8 @@ pub(crate) struct Info {
 
 async fn info_of(app: &App, caller: &Caller) -> Result<Info, Problem> {
     let (platform, now) = (&app.platform, app.platform.clock().now());
-    let pending = ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: limit(None, 1000), ..ApprovalFilter::default() };
+    let pending =
+        ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: limit(None, 1000), ..ApprovalFilter::default() };
     let pending_count = platform.approvals(caller.tenant(), pending).await?.len();
     let channels = platform.channel_names();
     let minutes = platform.gate().options().approval_expiry.as_secs() / 60;
@@ -155,7 +156,8 @@ pub(crate) struct Overview {
     responses((status = 200, description = "How they stand.", body = Overview)))]
 pub(crate) async fn overview(State(app): State<App>, caller: Caller) -> Result<Json<Overview>, Problem> {
     let users = app.platform.identity().users();
-    let given: std::collections::BTreeSet<&String> = users.users.values().chain(users.services.values()).flatten().collect();
+    let given: std::collections::BTreeSet<&String> =
+        users.users.values().chain(users.services.values()).flatten().collect();
     let auth_mode = if app.platform.identity().provider() == IdentityProvider::None { "dev" } else { "enforcing" };
     let config = GovernanceConfig { auth_mode, roles: given.into_iter().cloned().collect() };
     Ok(Json(Overview { info: info_of(&app, &caller).await?, config }))
@@ -206,7 +208,11 @@ pub(crate) struct Why {
 /// Why policy decided as it did, or how it would decide. Nothing is recorded.
 #[utoipa::path(get, path = "/governance/explain", tag = "governance", operation_id = "explain", params(Why),
     responses((status = 200, description = "decision, explanation, trace, replayed_with, warning, event.", body = Value)))]
-pub(crate) async fn explain(State(app): State<App>, caller: Caller, Query(why): Query<Why>) -> Result<Response, Problem> {
+pub(crate) async fn explain(
+    State(app): State<App>,
+    caller: Caller,
+    Query(why): Query<Why>,
+) -> Result<Response, Problem> {
     if let Some(id) = given(&why.event_id) {
         let explained = app.platform.explain_event(caller.tenant(), &parse(id)?).await?;
         return Ok(Json(explained).into_response());
@@ -328,7 +334,11 @@ pub(crate) struct Checked {
 #[utoipa::path(post, path = "/governance/check", tag = "governance", operation_id = "check_policy", request_body = Check,
     responses((status = 200, description = "Allowed, or people must be asked.", body = Checked),
               (status = 403, description = "Denied: the same body. A caller without the permission gets a problem instead.", body = Checked)))]
-pub(crate) async fn check(State(app): State<App>, caller: Caller, Body(check): Body<Check>) -> Result<Response, Problem> {
+pub(crate) async fn check(
+    State(app): State<App>,
+    caller: Caller,
+    Body(check): Body<Check>,
+) -> Result<Response, Problem> {
     let (platform, now) = (&app.platform, app.platform.clock().now());
     let trace_id = trace_of(&app, &caller, &check)?;
     let principal = whom(&caller, check.principal.as_ref());
@@ -378,9 +388,10 @@ pub(crate) async fn check(State(app): State<App>, caller: Caller, Body(check): B
 fn trace_of(app: &App, caller: &Caller, check: &Check) -> Result<TraceId, Problem> {
     match given(&check.trace_id) {
         Some(text) => parse(text),
-        None if !check.agent_name.is_empty() && caller.named_trace().is_none() => {
-            Err(Problem::new(ProblemCode::BadRequest, "an agent must say to which journey its check belongs: `trace_id` is missing"))
-        }
+        None if !check.agent_name.is_empty() && caller.named_trace().is_none() => Err(Problem::new(
+            ProblemCode::BadRequest,
+            "an agent must say to which journey its check belongs: `trace_id` is missing",
+        )),
         None => Ok(caller.trace(&app.platform, "chk")),
     }
 }

@@ -29,7 +29,8 @@ pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
 }
 
 fn hostname() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let read =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     read.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
 }
 
@@ -61,10 +62,9 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         Err(_) => Err("the audit log could not commit when it was last tried".to_owned()),
         Ok(()) => Ok(()),
     };
-    let readable = app.platform.store().log_head().await.map(|_| ()).map_err(|_| "the database cannot be read".to_owned());
-    let stopping = app.shared.options.stop.is_cancelled();
-    let serving = if stopping { Err("the server is shutting down".to_owned()) } else { Ok(()) };
-    let parts: Vec<Part> = [("audit_log", log), ("database", readable), ("server", serving)]
+    let readable =
+        app.platform.store().log_head().await.map(|_| ()).map_err(|_| "the database cannot be read".to_owned());
+    let parts: Vec<Part> = [("audit_log", log), ("database", readable)]
         .into_iter()
         .map(|(name, outcome)| Part { name, ready: outcome.is_ok(), reason: outcome.err() })
         .collect();
@@ -78,13 +78,17 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text")))]
 pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
     if !app.shared.options.public_metrics && !knows_who(&app, &headers).await {
-        return Err(Problem::new(ProblemCode::Unauthenticated, "the numbers need a key here: send `Authorization: Bearer KEY`"));
+        return Err(Problem::new(
+            ProblemCode::Unauthenticated,
+            "the numbers need a key here: send `Authorization: Bearer KEY`",
+        ));
     }
     let text = app.shared.metrics.encode(&app.platform).await?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }
 
 async fn knows_who(app: &App, headers: &HeaderMap) -> bool {
-    let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let bearer =
+        headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
     bearer.is_some() && app.platform.identity().identify(bearer, None).await.is_ok()
 }

@@ -49,7 +49,10 @@ impl Database {
             tags: server.tags.iter().cloned().collect(),
             sensitivity: server.sensitivity.iter().cloned().collect(),
             k8s_context: cluster.and_then(|cluster| filled(&cluster.context)),
-            k8s_namespace: server.k8s_cluster.as_ref().map(|_| server.k8s_namespace.clone().unwrap_or_else(|| "default".to_owned())),
+            k8s_namespace: server
+                .k8s_cluster
+                .as_ref()
+                .map(|_| server.k8s_namespace.clone().unwrap_or_else(|| "default".to_owned())),
             vm_address: vm.and_then(|vm| filled(&vm.address)),
             vm_runtime: vm.and_then(|vm| filled(&vm.runtime)),
             container_name: server.container_name.clone(),
@@ -113,8 +116,10 @@ pub(crate) async fn infrastructure(State(app): State<App>) -> Result<Json<Infras
         server.connection_string = mask_dsn(&server.connection_string);
     }
     let databases = databases_of(Some(&inventory));
-    let lines: Vec<String> =
-        databases.iter().map(|db| format!("{}: {} ({}), {}", db.id, db.name, db.hosting, tags_in_words(&db.tags))).collect();
+    let lines: Vec<String> = databases
+        .iter()
+        .map(|db| format!("{}: {} ({}), {}", db.id, db.name, db.hosting, tags_in_words(&db.tags)))
+        .collect();
     let count = format!(
         "{} databases, {} Kubernetes clusters, {} machines",
         shown.db_servers.len(),

@@ -51,10 +51,15 @@ pub(crate) struct Which {
 /// Journeys, newest first.
 #[utoipa::path(get, path = "/journeys", tag = "events", operation_id = "list_journeys", params(Which),
     responses((status = 200, description = "trace_id, started_at, duration_ms, user_id, user_query, agent, tools_used, outcome, …", body = [Value])))]
-pub(crate) async fn list(State(app): State<App>, caller: Caller, Query(which): Query<Which>) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(which): Query<Which>,
+) -> Result<Response, Problem> {
     let now = app.platform.clock().now();
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let moment = |field: &str, text: Option<String>| given(text).map(|text| parse_moment(field, &text, now)).transpose();
+    let moment =
+        |field: &str, text: Option<String>| given(text).map(|text| parse_moment(field, &text, now)).transpose();
     let of_incidents = which.incident_only == Some(true) || given(which.run_id).is_some();
     let query = JourneyQuery {
         user: given(which.user),

@@ -137,7 +137,8 @@ fn made(id: &KeyId, key: &str, kind: PrincipalKind, wanted: NewKey) -> Reply {
     let mut kept = body.clone();
     if let Some(members) = kept.as_object_mut() {
         members.insert("key".to_owned(), Value::Null);
-        let message = "this key was made by an earlier request and was shown then; if it is lost, revoke it and make another";
+        let message =
+            "this key was made by an earlier request and was shown then; if it is lost, revoke it and make another";
         members.insert("message".to_owned(), message.into());
     }
     Reply { status: StatusCode::CREATED, body, kept: Some(kept) }
@@ -145,7 +146,8 @@ fn made(id: &KeyId, key: &str, kind: PrincipalKind, wanted: NewKey) -> Reply {
 
 fn check(wanted: &NewKey) -> Result<PrincipalKind, Problem> {
     let bad = |detail: String| Err(Problem::new(ProblemCode::BadRequest, detail));
-    let plain = |text: &str| !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    let plain =
+        |text: &str| !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
     if !plain(&wanted.principal) {
         return bad(format!("`principal` must be 1 to {NAME_BYTES_MAX} bytes of printable text"));
     }
@@ -170,7 +172,12 @@ fn word(kind: PrincipalKind) -> &'static str {
     }
 }
 
-async fn record(platform: &Platform, who: &Principal, trace: reeve_types::TraceId, note: String) -> Result<(), PlatformError> {
+async fn record(
+    platform: &Platform,
+    who: &Principal,
+    trace: reeve_types::TraceId,
+    note: String,
+) -> Result<(), PlatformError> {
     let mut event = platform.event(EventType::IdentityChanged, &who.tenant, trace);
     event.principal = Some(who.clone());
     event.note = note;
@@ -216,11 +223,21 @@ pub(crate) async fn users(State(app): State<App>, caller: Caller) -> Result<Json
     if *caller.tenant() == TenantId::default_tenant() {
         let known = app.platform.identity().users();
         for (kind, people) in [("user", &known.users), ("service", &known.services)] {
-            list.extend(people.iter().map(|(id, roles)| User { id: id.clone(), kind, roles: roles.clone(), source: "users_file" }));
+            list.extend(people.iter().map(|(id, roles)| User {
+                id: id.clone(),
+                kind,
+                roles: roles.clone(),
+                source: "users_file",
+            }));
         }
     }
     for stored in app.platform.store().keys(caller.tenant()).await?.into_iter().filter(|key| key.revoked_at.is_none()) {
-        list.push(User { id: stored.key.principal, kind: word(stored.key.kind), roles: stored.key.roles, source: "keys" });
+        list.push(User {
+            id: stored.key.principal,
+            kind: word(stored.key.kind),
+            roles: stored.key.roles,
+            source: "keys",
+        });
     }
     Ok(Json(list))
 }

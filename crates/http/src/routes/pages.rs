@@ -24,7 +24,8 @@ pub(crate) async fn description(State(app): State<App>) -> Response {
 pub(crate) async fn docs(State(app): State<App>) -> Result<Response, Problem> {
     let document: Value = serde_json::from_str(&app.shared.description).map_err(Problem::internal)?;
     let page = openapi::page(&document);
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let policy =
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
     let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response();
     response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     Ok(response)

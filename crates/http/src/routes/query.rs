@@ -78,7 +78,11 @@ pub(crate) struct Diagnose {
 /// Looks at everything at once and says what is wrong, worst first.
 #[utoipa::path(post, path = "/diagnose", tag = "agents", request_body = Diagnose,
     responses((status = 200, description = "The diagnosis under `data`, the same in words under `text`.", body = tools::ToolReply)))]
-pub(crate) async fn diagnose(State(app): State<App>, caller: Caller, Body(wanted): Body<Diagnose>) -> Result<Response, Problem> {
+pub(crate) async fn diagnose(
+    State(app): State<App>,
+    caller: Caller,
+    Body(wanted): Body<Diagnose>,
+) -> Result<Response, Problem> {
     let Some(spec) = app.platform.gate().spec("diagnose") else {
         return Err(Problem::new(ProblemCode::Unavailable, "this server has no tool named `diagnose`"));
     };
@@ -89,7 +93,10 @@ pub(crate) async fn diagnose(State(app): State<App>, caller: Caller, Body(wanted
     for (name, value) in [("baseline", wanted.baseline.map(Value::from)), ("checks", wanted.checks.map(Value::from))] {
         let Some(value) = value else { continue };
         if !takes(spec, name) {
-            return Err(Problem::new(ProblemCode::InvalidArguments, format!("`diagnose` takes no `{name}` on this server")));
+            return Err(Problem::new(
+                ProblemCode::InvalidArguments,
+                format!("`diagnose` takes no `{name}` on this server"),
+            ));
         }
         arguments.insert(name.to_owned(), value);
     }

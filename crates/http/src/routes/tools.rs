@@ -5,7 +5,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use reeve_gate::{Completed, StoredAction, Submission};
-use reeve_types::{Approval, Arguments, Digest, Origin, PolicyRequest, ProblemCode, Purpose, ResourceKind, ToolSpec, TraceId};
+use reeve_types::{
+    Approval, Arguments, Digest, Origin, PolicyRequest, ProblemCode, Purpose, ResourceKind, ToolSpec, TraceId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -272,7 +274,13 @@ impl Call {
         })
     }
 
-    pub(crate) fn plain(tool: &str, arguments: Arguments, purpose: Option<Purpose>, note: String, trace_id: TraceId) -> Self {
+    pub(crate) fn plain(
+        tool: &str,
+        arguments: Arguments,
+        purpose: Option<Purpose>,
+        note: String,
+        trace_id: TraceId,
+    ) -> Self {
         Self { tool: tool.to_owned(), arguments, purpose, purpose_note: note, trace_id, only_policy: false }
     }
 }
@@ -282,7 +290,13 @@ pub(crate) fn takes(spec: &ToolSpec, argument: &str) -> bool {
     spec.input_schema.get("properties").and_then(Value::as_object).is_some_and(|known| known.contains_key(argument))
 }
 
-async fn submit_once(app: App, caller: Caller, headers: &HeaderMap, what: Value, call: Call) -> Result<Response, Problem> {
+async fn submit_once(
+    app: App,
+    caller: Caller,
+    headers: &HeaderMap,
+    what: Value,
+    call: Call,
+) -> Result<Response, Problem> {
     let trace = HeaderValue::from_str(call.trace_id.as_str()).ok();
     let work = {
         let (app, caller) = (app.clone(), caller.clone());
@@ -367,7 +381,10 @@ fn awaiting(approval: &Approval, joined: bool) -> Reply {
 }
 
 fn in_progress(agent: &str, action: &StoredAction) -> Reply {
-    let message = format!("the same act is running at this moment; GET /api/v1/actions/{} says when it has ended", action.action_id);
+    let message = format!(
+        "the same act is running at this moment; GET /api/v1/actions/{} says when it has ended",
+        action.action_id
+    );
     let body = json!({
         "state": "in_progress", "agent": agent, "action_id": action.action_id, "trace_id": action.trace_id,
         "approval_id": action.approval_id, "message": message,

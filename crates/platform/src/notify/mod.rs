@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reeve_store::StoredEvent;
+use reeve_store::{Delivery, StoredEvent};
 use reeve_types::{ApprovalStatus, Event, EventType};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,10 @@ impl Platform {
             if let Err(error) = self.fill_outbox().await {
                 tracing::error!("notices could not be prepared: {error}");
             }
-            self.carry_outbox().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.carry_outbox() => {}
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(IDLE) => {}
@@ -175,27 +178,37 @@ impl Platform {
             Err(error) => return tracing::error!("the outbox could not be read: {}", error.chain()),
         };
         for delivery in due {
-            let Some(channel) = self.channel(&delivery.channel) else { continue };
-            let told = match serde_json::from_str::<Notice>(&delivery.payload) {
-                Ok(notice) => match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).await {
-                    Ok(told) => told,
-                    Err(_) => Err(format!("no answer within {} s", TRY_LIMIT.as_secs())),
-                },
-                Err(e) => Err(format!("the notice cannot be read: {e}")),
-            };
+            let now = self.clock().now();
+            let next = now.checked_add(TRY_LIMIT + pause(delivery.attempts)).unwrap_or(now);
+            if let Err(error) = self.store().begin_delivery(delivery.delivery_id, next).await {
+                return tracing::error!("a notice waits until the outbox can be written: {}", error.chain());
+            }
+            let told = self.try_to_tell(&delivery).await;
             let now = self.clock().now();
             let noted = match told {
                 Ok(()) => self.store().delivered(delivery.delivery_id, now).await,
                 Err(reason) => {
                     let again = (delivery.attempts + 1 < ATTEMPTS_MAX)
                         .then(|| now.checked_add(pause(delivery.attempts)).unwrap_or(now));
-                    tracing::warn!(channel = channel.name(), attempt = delivery.attempts + 1, "a notice did not arrive: {reason}");
+                    let channel = delivery.channel.as_str();
+                    tracing::warn!(channel, attempt = delivery.attempts + 1, "a notice did not arrive: {reason}");
                     self.store().not_delivered(delivery.delivery_id, reason, again, now).await
                 }
             };
             if let Err(error) = noted {
                 tracing::error!("the outbox could not be written: {}", error.chain());
             }
+        }
+    }
+
+    async fn try_to_tell(&self, delivery: &Delivery) -> Result<(), String> {
+        // A channel that was taken out of the configuration must not hold up the others; it may come back.
+        let channel = self.channel(&delivery.channel).ok_or("this channel is not set up any more")?;
+        let notice: Notice =
+            serde_json::from_str(&delivery.payload).map_err(|e| format!("the notice cannot be read: {e}"))?;
+        match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).await {
+            Ok(told) => told,
+            Err(_) => Err(format!("no answer within {} s", TRY_LIMIT.as_secs())),
         }
     }
 

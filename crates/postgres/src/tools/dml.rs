@@ -13,6 +13,7 @@ use super::params::{Param, bound};
 use super::query::{params, sql, values};
 use super::rows::{Rows, fetch, fetch_one};
 use super::trouble::Trouble;
+use super::verify::until;
 use crate::connect::Session;
 use crate::guard::{self, DmlKind};
 
@@ -129,9 +130,13 @@ async fn commit(job: &Job<'_>, session: &Session, changed: &Changed) -> Result<(
     }
 }
 
+/// How a transaction ended. The server may still be ending it when the connection is gone already.
 async fn ending_of(job: &Job<'_>, xid: &str) -> Option<String> {
     let session = job.look().await.ok()?;
-    let row = fetch_one(&session, "SELECT pg_xact_status($1::xid8) AS status", &[Param::text(xid)]).await.ok()?;
+    let sql = "SELECT pg_xact_status($1::xid8) AS status";
+    let params = [Param::text(xid)];
+    until(job, &session, sql, &params, |row| row.and_then(|row| row.text("status")) != Some("in progress")).await;
+    let row = fetch_one(&session, sql, &params).await.ok()?;
     row.text("status").map(str::to_owned)
 }
 

@@ -11,7 +11,7 @@ use super::define::{Body, Probe, TARGET};
 use super::render::capped;
 use super::trouble::Trouble;
 use super::{Kit, args};
-use crate::connect::{APPLICATION_NAME, Access, Canceller, ConnectOptions, Session, connect};
+use crate::connect::{APPLICATION_NAME, Access, Canceller, ConnectOptions, Lent, Session, connect};
 use crate::conninfo::Target;
 use crate::failure::QueryFailure;
 
@@ -71,6 +71,17 @@ impl<'a> Job<'a> {
         self.open(Access::ReadOnly).await
     }
 
+    /// A session that cannot write, out of those that lie ready. For fixed statements only: it serves others afterwards.
+    pub(super) async fn borrow(&self) -> Result<Lent, Trouble> {
+        let whole = Duration::from_millis(self.spec.timeout_ms);
+        // The same for every call of a tool, or no session would ever fit the next one.
+        let statement = whole.saturating_sub(SERVER_GIVES_UP_EARLIER).max(STATEMENT_TIME_MIN);
+        let options = ConnectOptions { total_timeout: whole, ..self.options_within(Access::ReadOnly, statement) };
+        let lent = self.kit.sessions.lend(&self.target()?, &options).await?;
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(lent.canceller());
+        Ok(lent)
+    }
+
     /// A session that can write.
     pub(super) async fn change(&self) -> Result<Session, Trouble> {
         self.open(Access::ReadWrite).await
@@ -79,6 +90,10 @@ impl<'a> Job<'a> {
     /// How a session of this call is opened.
     pub(super) fn connect_options(&self, access: Access) -> ConnectOptions {
         let statement = self.cx.remaining().saturating_sub(SERVER_GIVES_UP_EARLIER).max(STATEMENT_TIME_MIN);
+        self.options_within(access, statement)
+    }
+
+    fn options_within(&self, access: Access, statement: Duration) -> ConnectOptions {
         ConnectOptions {
             access,
             application_name: APPLICATION_NAME.to_owned(),
@@ -115,7 +130,10 @@ impl<'a> Job<'a> {
     pub(super) async fn carry_out(&self, body: Body) -> Result<ToolOutput, ToolFailure> {
         let ended = tokio::select! {
             ended = body(self) => ended,
-            () = tokio::time::sleep_until(self.cx.deadline()) => Err(self.broken_off("time ran out")),
+            () = tokio::time::sleep_until(self.cx.deadline()) => {
+                self.cancel_statements().await;
+                Err(self.broken_off("time ran out"))
+            }
             () = self.cx.cancelled().cancelled() => {
                 self.cancel_statements().await;
                 Err(self.broken_off("it was stopped"))

@@ -47,6 +47,7 @@ use jiff::Timestamp;
 use reeve_gate::{Permitted, ProbeVerdict, TaskCx, Tool, ToolCall, ToolFailure};
 use reeve_types::{ActionClass, Arguments, Principal, Resource, ToolOutput, ToolSpec};
 
+use crate::connect::SessionPool;
 use crate::conninfo::Target;
 use crate::evidence::DiagnoseOptions;
 use crate::guard::GuardOptions;
@@ -175,11 +176,12 @@ struct Kit {
     targets: Arc<dyn Targets>,
     archive: Arc<dyn Archive>,
     options: ToolOptions,
+    sessions: Arc<SessionPool>,
 }
 
 /// Every tool of the `database` agent.
 pub fn all(targets: Arc<dyn Targets>, archive: Arc<dyn Archive>, options: ToolOptions) -> Vec<Arc<dyn Tool>> {
-    let kit = Arc::new(Kit { targets, archive, options });
+    let kit = Arc::new(Kit { targets, archive, options, sessions: SessionPool::new() });
     definitions()
         .into_iter()
         .map(|definition| Arc::new(DbTool { definition, kit: Arc::clone(&kit) }) as Arc<dyn Tool>)

@@ -54,9 +54,11 @@ pub(super) type Chosen = fn(&Arguments, u32) -> Result<Vec<Part>, Trouble>;
 
 /// Runs the parts that arguments and server version (as in `server_version_num`) call for.
 pub(super) async fn answer(job: &Job<'_>, parts: Chosen) -> Result<ToolOutput, Trouble> {
-    let session = job.look().await?;
+    let session = job.borrow().await?;
     let parts = parts(job.args(), session.server_version_num())?;
-    show(&session, &parts).await
+    let shown = show(&session, &parts).await?;
+    session.give_back();
+    Ok(shown)
 }
 
 /// Runs the parts and shows their rows. One part gives its rows as data, several give an object by their keys.

@@ -27,7 +27,7 @@ Examples:
   reeve approvals deny apr_01jd… --reason 'not during business hours'
   reeve approvals watch                  answer as they come in
 
-Nobody may answer their own request. Started under the name `approvals` the same commands work without `reeve`.")]
+Nobody may answer their own request. Started under the name `approvals`, the same commands work without `reeve`.")]
 pub(super) struct Approvals {
     #[command(subcommand)]
     what: What,

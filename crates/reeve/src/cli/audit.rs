@@ -24,13 +24,14 @@ const EXPORT_PAGE: u32 = 1000;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reeve audit verify                                      is the record still what was written?
-  reeve audit tail                                        as it happens
+  reeve audit verify                               is the record what was written?
+  reeve audit tail                                 as it happens
   reeve audit export > records.jsonl
-  reeve audit prove tool_01jd… > proof.txt                a proof for keeping …
-  reeve audit check-proof proof.txt --key log.pub         … which is checked without a network
-  reeve audit keygen witness.example > witness.pub        a key for a second party, who then runs
-  reeve audit witness --log-key log.pub --key witness.example.key --server https://reeve.example")]
+  reeve audit log-key > log.pub
+  reeve audit prove tool_01jd… > proof.txt         a proof for keeping,
+  reeve audit check-proof proof.txt --key log.pub  checked without a network
+  reeve audit keygen watcher.example               a key for a second party, who runs
+  reeve audit witness --log-key log.pub --key watcher.example.key --server URL")]
 pub(super) struct Audit {
     #[command(subcommand)]
     what: What,

@@ -27,7 +27,7 @@ pub(super) fn run(command: &ConfigCommand, session: &mut Session) -> Outcome {
         session.term.print(&reference())?;
         return Ok(exit::DONE);
     }
-    let settings = shown(&session.config.settings);
+    let settings = shown(&session.config);
     if session.json {
         session.term.print_json(&settings)?;
         return Ok(exit::DONE);

@@ -16,8 +16,8 @@ use crate::render::diagnosis;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reeve diagnose prod-db                                      an id of the inventory
-  reeve diagnose 'host=db1 dbname=shop user=monitor'          a connection string
+  reeve diagnose prod-db                              an id of the inventory
+  reeve diagnose 'host=db1 dbname=shop user=monitor'  a connection string
   reeve diagnose postgresql://monitor@db1/shop
   reeve diagnose prod-db --output json | jq '.findings[].code'
 

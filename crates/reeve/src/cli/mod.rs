@@ -29,11 +29,11 @@ use crate::term::Term;
 
 const EXAMPLES: &str = "\
 Examples:
-  reeve diagnose 'host=db1 dbname=shop user=monitor'    what is wrong with this server?
-  reeve up --policy policies/ --inventory infrastructure.json
-  reeve approvals pending                               what waits for a person?
-  reeve explain --resource database:prod-db --action write
-  reeve audit verify                                    is the record still what was written?";
+  reeve diagnose 'host=db1 dbname=shop'      what is wrong with this server?
+  reeve up --policy policies/                run the server
+  reeve approvals pending                    what waits for a person?
+  reeve tool run get_locks --target prod-db  do something, if policy lets you
+  reeve audit verify                         is the record what was written?";
 
 /// A self-hosted steward for AI agents: one gate for every action, one inbox, one record that can be proved.
 #[derive(Debug, Parser)]
@@ -72,8 +72,8 @@ struct Globals {
     /// Name this user; for servers that take callers at their word
     #[arg(long = "as", global = true, value_name = "USER")]
     as_user: Option<String>,
-    /// How to print the answer
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table, value_name = "FORMAT")]
+    /// How to print the answer: table for people, json as the API sends it
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table, value_name = "FORMAT", hide_possible_values = true)]
     output: Output,
     /// The same as `--output json`
     #[arg(long, global = true)]
@@ -83,9 +83,7 @@ struct Globals {
 /// How answers are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// For people
     Table,
-    /// As the API sends it, for programs
     Json,
 }
 
@@ -138,7 +136,6 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, cla
 pub(crate) struct Session {
     pub(crate) term: Term,
     pub(crate) config: Config,
-    pub(crate) around: Surroundings,
     pub(crate) json: bool,
     client: Option<Client>,
 }
@@ -208,9 +205,10 @@ async fn dispatch(cli: Cli, term: &mut Term) -> Outcome {
     }
     let around = around?;
     let config = crate::config::load(&around, &cli.flags())?;
+    crate::logging::start(&config.log, matches!(cli.command, Command::Up(_)));
     let json = cli.globals.wants_json();
     let own = std::mem::replace(term, Term::silent());
-    let mut session = Session { term: own, config, around, json, client: None };
+    let mut session = Session { term: own, config, json, client: None };
     let outcome = run_command(cli.command, &mut session).await;
     let Session { term: own, client, .. } = session;
     *term = own;
@@ -270,11 +268,6 @@ impl Cli {
             _ => {}
         }
         flags
-    }
-
-    /// Whether the command is a server, which logs; the others only speak.
-    pub(crate) fn is_server(&self) -> bool {
-        matches!(self.command, Command::Up(_))
     }
 }
 

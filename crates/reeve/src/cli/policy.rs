@@ -20,13 +20,11 @@ use crate::term::Tone;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reeve policy check policies/                            do they load?
-  reeve policy lint policies/ --inventory infrastructure.json
-                                                          what in them is probably not meant?
-  reeve policy test policies/example.test.yaml --policy policies/example.yaml
-                                                          do they decide as expected?
-  reeve policy list                                       what holds on the server
-  reeve policy reload                                     read the files again")]
+  reeve policy check policies/                   do they load?
+  reeve policy lint policies/ --inventory i.json what is probably not meant?
+  reeve policy test t.test.yaml --policy p.yaml  do they decide as expected?
+  reeve policy list                              what holds on the server
+  reeve policy reload                            read the files again")]
 pub(super) struct Policy {
     #[command(subcommand)]
     what: What,

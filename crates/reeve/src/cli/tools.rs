@@ -60,9 +60,9 @@ enum ToolCommand {
 #[command(after_help = "\
 Examples:
   reeve tool run get_locks --target prod-db
-  reeve tool run terminate_connection pid=4711 --target prod-db --purpose remediation --note 'blocks orders'
-  reeve tool run run_sql --args '{\"sql\": \"select 1\"}' --target prod-db
-  reeve tool run run_sql --args @query.json --wait
+  reeve tool run cancel_query pid=4711 --target prod-db --purpose remediation
+  reeve tool run cancel_query --args '{\"pid\": 4711}' --target prod-db --dry-run
+  reeve tool run cancel_query --args @arguments.json --wait
 
 Exit codes:
   0  it ran and succeeded

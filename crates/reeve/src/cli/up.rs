@@ -8,17 +8,17 @@ use crate::exit::{self, Failure, Outcome};
 
 /// Run the server
 ///
-/// Serves the API and the web page, asks people, keeps the record. It stops in order on SIGTERM or Ctrl-C and reads
+/// Serves the API, asks people, keeps the record. It stops in order on SIGTERM or Ctrl-C and reads
 /// policies, inventory and users again on SIGHUP and when their files change.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reeve up                                              on 127.0.0.1:8080, with the built-in policies
+  reeve up                                  on 127.0.0.1:8080
   reeve up --policy policies/ --inventory infrastructure.json
   reeve up --listen 0.0.0.0:8080 --users-file users.yaml
 
-The first start makes an administrator's key and writes it to admin.token in the data directory; commands on the
-same machine find it there. `reeve config` shows every setting and where it comes from.")]
+The first start makes an administrator's key and writes it to admin.token in the data directory; commands on \
+the same machine find it there. `reeve config` shows every setting and where it comes from.")]
 pub(super) struct Up {
     /// Listen here; may be repeated
     #[arg(long, value_name = "IP:PORT")]

@@ -21,8 +21,8 @@ use crate::render::count;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  reeve audit witness --log-key log.pub --key witness.example.key --server https://reeve.example
-  reeve audit witness --log-key log.pub --key witness.example.key --every 300
+  reeve audit witness --log-key log.pub --key watcher.example.key --server URL
+  reeve audit witness --log-key log.pub --key watcher.example.key --every 300
 
 Exit codes:
   0  cosigned

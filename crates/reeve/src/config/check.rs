@@ -33,7 +33,12 @@ pub(crate) fn load(around: &Surroundings, flags: &[Flag]) -> Result<Config, Conf
     let (settings, errors) = Settings::gather(around, flags);
     let mut check = Check { settings: &settings, around, errors };
     let config = check.config();
-    let errors = check.errors;
+    let mut errors = check.errors;
+    // As people read the file: from its top, and what comes from elsewhere after it.
+    errors.sort_by_key(|error| match &error.source {
+        Source::File { line, column, .. } => (0, *line, *column),
+        Source::Default | Source::Variable(_) | Source::Flag(_) => (1, 0, 0),
+    });
     match config {
         Some(config) if errors.is_empty() => Ok(config),
         _ => Err(ConfigErrors(errors)),

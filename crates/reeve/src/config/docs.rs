@@ -7,8 +7,8 @@ use reeve_types::secret::MASK;
 use serde::Serialize;
 
 use super::Config;
-use super::keys::{EXTRA_LISTENER, KEYS, Kind};
-use super::layers::{Settings, Source};
+use super::keys::{EXTRA_LISTENER, KEYS, Key, Kind};
+use super::layers::Source;
 
 /// One setting as it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,12 +22,13 @@ pub(crate) struct Shown {
 }
 
 /// Every setting with its value and where it comes from.
-pub(crate) fn shown(settings: &Settings) -> Vec<Shown> {
+pub(crate) fn shown(config: &Config) -> Vec<Shown> {
+    let settings = &config.settings;
     let mut all = Vec::new();
     for key in KEYS {
         let setting = settings.get(key.name);
         let value = match setting {
-            None => Some(key.default.to_owned()).filter(|text| !text.is_empty()),
+            None => default_of(key, config),
             Some(setting) => Some(match key.kind {
                 Kind::Secret => MASK.to_owned(),
                 Kind::Url => mask_dsn(&setting.raw.line()),
@@ -44,10 +45,20 @@ pub(crate) fn shown(settings: &Settings) -> Vec<Shown> {
     all
 }
 
+/// What holds when nobody sets it: worked out where it depends on the surroundings.
+fn default_of(key: &Key, config: &Config) -> Option<String> {
+    match key.name {
+        "listen" => config.listen.first().map(ToString::to_string),
+        "data_dir" => Some(config.data_dir.display().to_string()),
+        "server" => Some(config.client.server.clone()),
+        _ => Some(key.default.to_owned()).filter(|text| !text.is_empty()),
+    }
+}
+
 /// The same as the API tells it: `{setting: {value, source}}`.
 pub(crate) fn shown_json(config: &Config) -> serde_json::Value {
     let entry = |one: Shown| (one.name.to_owned(), serde_json::json!({"value": one.value, "source": one.source}));
-    serde_json::Value::Object(shown(&config.settings).into_iter().map(entry).collect())
+    serde_json::Value::Object(shown(config).into_iter().map(entry).collect())
 }
 
 /// The path of a webhook is its secret, so only its server is shown.

@@ -13,12 +13,10 @@ use super::layers::{Raw, Setting, Source};
 pub(super) fn read_file(path: &Path, text: &str, errors: &mut Vec<ConfigError>) -> Vec<(&'static str, Setting)> {
     let (table, broken) = DeTable::parse_recoverable(text);
     let file = File { path, text };
-    for error in &broken {
+    // What stands after a slip of syntax is not what was meant; complaints about it would mislead.
+    if let Some(error) = broken.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
         let source = file.place(error.span().map_or(0, |span| span.start));
         errors.push(ConfigError { source, message: error.message().to_owned(), hint: String::new() });
-    }
-    if !broken.is_empty() {
-        // What stands after a slip of syntax is not what was meant; complaints about it would mislead.
         return Vec::new();
     }
     let mut found = Vec::new();

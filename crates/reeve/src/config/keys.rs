@@ -92,7 +92,7 @@ keys! {
         "The directory that holds everything Reeve remembers: state, audit log, keys. Only its owner may read it.";
     "mode", Text, ["HELPDESK_OPERATING_MODE"], "readonly",
         "`readonly`: policy alone decides; `readonly-governed`: everything that changes something is refused, whatever \
-         policy says; `fix`: changes are expected, and the server starts only with policies and somebody to ask.";
+         policy says; `fix`: policy decides, and changes are expected.";
     "require_purpose_for_sensitive", Switch, ["HELPDESK_REQUIRE_PURPOSE_FOR_SENSITIVE"], "false",
         "Refuse acts on resources of sensitivity `pii` or `critical` unless the caller declares a purpose.";
     "policy.files", PathList, ["HELPDESK_POLICY_FILE"], "",

@@ -42,7 +42,7 @@ impl fmt::Display for Source {
 }
 
 /// A value as it was typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Raw {
     /// A text, a number or a switch, as text.
     One(String),
@@ -60,8 +60,8 @@ impl Raw {
     }
 }
 
-/// A value and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A value and where it comes from. It may be a secret, so only where it comes from is ever printed by itself.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
     /// As it was typed.
     pub(crate) raw: Raw,
@@ -69,8 +69,14 @@ pub(crate) struct Setting {
     pub(crate) source: Source,
 }
 
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setting(*** from {})", self.source)
+    }
+}
+
 /// A setting that a flag of the command line carries.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Flag {
     /// The name of the setting.
     pub(crate) key: &'static str,
@@ -78,6 +84,12 @@ pub(crate) struct Flag {
     pub(crate) flag: &'static str,
     /// What follows it; lists may repeat the flag.
     pub(crate) values: Vec<String>,
+}
+
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flag({} = ***)", self.flag)
+    }
 }
 
 /// The values that count, by the name of their setting.

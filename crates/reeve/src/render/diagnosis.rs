@@ -22,9 +22,10 @@ pub(crate) fn text(diagnosis: &Diagnosis, look: Look) -> String {
             out.push_str(&hanging("  • ", &said, look.width));
         }
     }
-    let _ = writeln!(out, "\n{}", summary(diagnosis));
+    out.push('\n');
+    out.push_str(&hanging("", &summary(diagnosis), look.width));
     if diagnosis.target.contains(reeve_types::secret::MASK) && has_commands(diagnosis) {
-        out.push_str("In the commands *** stands for the password, which is never shown.\n");
+        out.push_str(&hanging("", "In the commands *** stands for the password, which is never shown.", look.width));
     }
     out
 }

@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn running_text_is_wrapped_and_hangs() {
         assert_eq!(
-            hanging("  • ", "one two three four five six seven eight", 22),
-            "  • one two three four\n    five six seven\n    eight\n"
+            hanging("  • ", "one two three four five six seven eight nine", 24),
+            "  • one two three four\n    five six seven eight\n    nine\n"
         );
         assert_eq!(wrap("averyverylongword b", 5), ["averyverylongword", "b"]);
         assert_eq!(wrap("a\n\nb", 5), ["a", "", "b"]);

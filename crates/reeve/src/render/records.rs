@@ -255,7 +255,8 @@ pub(crate) fn verdict(verdict: &Value, look: Look) -> String {
     let mut out = format!("{}\n\n", look.paint(tone, words));
     let ranges = |name: &str| {
         let list = verdict.get(name).map(|list| super::entries(list, name)).unwrap_or_default();
-        list.iter().map(|range| format!("{}–{}", field(range, "from"), field(range, "to"))).collect::<Vec<_>>().join(", ")
+        let words = list.iter().map(|range| (field(range, "from"), field(range, "to")));
+        words.map(|(from, to)| if from == to { from } else { format!("{from}–{to}") }).collect::<Vec<_>>().join(", ")
     };
     let completeness = match field(verdict, "completeness").as_str() {
         "complete" => "nothing is missing up to the newest checkpoint".to_owned(),

@@ -17,7 +17,7 @@ fn an_agent_asks_a_person_approves_and_the_record_proves_it() {
     postgres.psql("create table t (id int primary key)");
     let agent = server.service("night-agent", &["sre-automation"]);
 
-    let body = json!({"arguments": {"connection_string": "shop", "sql": "insert into t values (1)"}, "purpose": "remediation"});
+    let body = json!({"arguments": {"connection_string": "shop", "statement": "insert into t values (1)"}, "purpose": "remediation"});
     let asked = server.post_as(&agent, "/api/v1/tools/execute_statement/run", &body).expect(202);
     let (approval, action) = (asked["approval_id"].as_str().unwrap(), asked["action_id"].as_str().unwrap());
     assert_eq!(postgres.psql("select count(*) from t"), "0", "nothing happens before the answer");
@@ -42,7 +42,7 @@ fn an_agent_asks_a_person_approves_and_the_record_proves_it() {
     let proof = home.path().join("act.proof");
     let key = home.path().join("log.pub");
     std::fs::write(&key, server.cli(&home, &["audit", "log-key"]).stdout).expect("the key");
-    let proved = server.cli(&home, &["audit", "prove", &event, "--out", proof.to_str().unwrap()]);
+    let proved = server.cli(&home, &["audit", "prove", &event, "--file", proof.to_str().unwrap()]);
     assert!(proved.status.success(), "{}", text(&proved));
     server.kill();
     std::fs::remove_dir_all(home.data()).expect("the log is gone");
@@ -69,7 +69,7 @@ fn a_changed_policy_makes_an_open_question_stale() {
     let server = home.start();
     postgres.psql("create table t (id int primary key)");
     let agent = server.service("night-agent", &["sre-automation"]);
-    let body = json!({"arguments": {"connection_string": "shop", "sql": "insert into t values (1)"}});
+    let body = json!({"arguments": {"connection_string": "shop", "statement": "insert into t values (1)"}});
     let asked = server.post_as(&agent, "/api/v1/tools/execute_statement/run", &body).expect(202);
     let stricter = ASK.replace("a person decides", "two people decide");
     std::fs::write(home.path().join("policies.yaml"), stricter).expect("a write");
@@ -97,7 +97,7 @@ policies:
     let home = Home::new().inventory(&postgres.superuser_dsn()).policy(limited);
     let server = home.start();
     postgres.psql("create table t as select n as id from generate_series(1, 10) n");
-    let body = |sql: &str| json!({"arguments": {"connection_string": "shop", "sql": sql}});
+    let body = |sql: &str| json!({"arguments": {"connection_string": "shop", "statement": sql}});
     let few = server.post("/api/v1/tools/execute_statement/run", &body("update t set id = -id where id <= 5")).expect(200);
     assert_eq!(few["affected"], 5, "{few}");
     let many = server.post("/api/v1/tools/execute_statement/run", &body("update t set id = 0 where id > -100"));

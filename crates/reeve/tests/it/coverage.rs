@@ -21,7 +21,7 @@ fn fitting(schema: &Value) -> Map<String, Value> {
             Some("array") => json!([]),
             _ => match name {
                 "table" => json!("public.t"),
-                "sql" | "query" => json!("select 1"),
+                "statement" | "query" => json!("select 1"),
                 _ => json!("work_mem"),
             },
         };

@@ -18,7 +18,7 @@ fn pause(round: u32) -> Duration {
 
 fn ask(server: &Server, agent: &str, round: u32) -> Value {
     let sql = format!("insert into done values ({round})");
-    let body = json!({"arguments": {"connection_string": "shop", "sql": sql}, "purpose": "remediation"});
+    let body = json!({"arguments": {"connection_string": "shop", "statement": sql}, "purpose": "remediation"});
     server.post_as(agent, "/api/v1/tools/execute_statement/run", &body).expect(202)
 }
 

@@ -17,7 +17,7 @@ pub(crate) const ASK: &str = "
 policies:
   - name: look
     priority: 20
-    resources: [{type: database}]
+    resources: [{type: any}]
     rules: [{action: read, effect: allow}]
   - name: ask
     priority: 10

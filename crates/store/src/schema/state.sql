@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS idempotency (
     body       TEXT,
     PRIMARY KEY (tenant, principal, idem_key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idempotency_by_time ON idempotency (created_us);
 
 CREATE TABLE IF NOT EXISTS deliveries (
     delivery_id INTEGER PRIMARY KEY,
@@ -99,16 +100,10 @@ CREATE TABLE IF NOT EXISTS uploads (
     expires_us  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires_us);
+
 CREATE TABLE IF NOT EXISTS policy_sets (
     digest  TEXT PRIMARY KEY,
     at_us   INTEGER NOT NULL,
     sources TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE IF NOT EXISTS baselines (
-    tenant   TEXT NOT NULL,
-    target   TEXT NOT NULL,
-    at_us    INTEGER NOT NULL,
-    evidence TEXT NOT NULL,
-    PRIMARY KEY (tenant, target)
 ) STRICT, WITHOUT ROWID;

@@ -2,6 +2,8 @@ SELECT coalesce(json_agg(s), '[]') FROM (
   SELECT a.pid, a.leader_pid, a.backend_type, a.usename AS "user", a.datname AS database,
          coalesce(a.application_name, '') AS application, host(a.client_addr) AS client,
          a.state, a.wait_event_type, a.wait_event,
+         to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS backend_start,
+         to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS query_start,
          extract(epoch FROM n.now - a.backend_start) AS backend_secs,
          extract(epoch FROM n.now - a.xact_start) AS xact_secs,
          extract(epoch FROM n.now - a.query_start) AS query_secs,

@@ -1,0 +1,16 @@
+//! The API over a real store and a real gate, called in the same process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on fails right there"
+)]
+
+mod acting;
+mod answering;
+mod conventions;
+mod coverage;
+mod following;
+mod looking;
+mod platform;
+mod serving;
