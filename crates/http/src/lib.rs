@@ -1,8 +1,8 @@
 //! The way in over HTTP: routes, authentication, problems, streams, and their description.
 //!
-//! A request goes through one place after another: [`dress`] gives it an id and dresses every answer, `auth` finds out
+//! A request goes through one place after another: `dress` gives it an id and dresses every answer, `auth` finds out
 //! who asks and whether their role may ask for this, a handler in `routes` reads the wire type and calls one function of
-//! the platform. Every route is registered through [`declare::Routes`], which cannot be called without naming the
+//! the platform. Every route is registered through `declare::Routes`, which cannot be called without naming the
 //! permission that the route needs; what is registered there is what the OpenAPI document says and what the coverage
 //! test walks.
 

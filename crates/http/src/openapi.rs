@@ -91,7 +91,8 @@ fn problem_schema() -> Value {
     })
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
+/// The page's style; its digest stands in the content security policy.
+pub(crate) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}\
     h2{margin-top:2.5rem;border-bottom:1px solid #ccc}code{font-family:ui-monospace,monospace}\
     section{margin:1.2rem 0}.m{display:inline-block;min-width:4.5rem;font-weight:700}table{border-collapse:collapse;width:100%}\
     td{border-top:1px solid #ddd;padding:.2rem .6rem .2rem 0;vertical-align:top}summary{cursor:pointer}\

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use reeve_gate::{Clock as _, Entry, Ledger as _, SystemClock};
 use reeve_store::Store;
-use reeve_testkit::PostgresServer;
+use reeve_testkit::postgres::PostgresServer;
 use reeve_types::{Event, EventType, TenantId, TraceId};
 use serde_json::json;
 

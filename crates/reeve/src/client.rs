@@ -26,7 +26,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// The largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The file in the data directory that names the URL at which its server listens.
-const SERVER_URL_FILE: &str = "server.url";
+pub(crate) const SERVER_URL_FILE: &str = "server.url";
 /// The file in the data directory that holds the key of whoever owns it.
 const TOKEN_FILE: &str = "admin.token";
 /// The file in the data directory that its server holds a lock on.
@@ -149,8 +149,9 @@ pub(crate) struct Answer {
 impl Answer {
     /// The body as JSON.
     pub(crate) fn json(&self) -> Result<Value, Failure> {
-        serde_json::from_str(&self.text)
-            .map_err(|_| Failure::could_not("the server's answer is not JSON").hint("is it a Reeve server? see --server"))
+        serde_json::from_str(&self.text).map_err(|_| {
+            Failure::could_not("the server's answer is not JSON").hint("is it a Reeve server? see --server")
+        })
     }
 
     /// The answer, when it is not a problem.
@@ -202,12 +203,11 @@ impl Client {
         let user = settings.user.clone();
         let given = settings.api_key.clone();
         if settings.server_named {
-            let token = || own_token(&config.data_dir).filter(|_| server_runs(&config.data_dir));
-            let key = given.or_else(|| if is_loopback(&settings.server) { token() } else { None });
-            return Ok(Self { way: socket(&settings.server)?, key, user });
+            let token = || own_token(&config.data_dir).filter(|_| is_own_server(config, &settings.server));
+            return Ok(Self { way: socket(&settings.server)?, key: given.or_else(token), user });
         }
         if server_runs(&config.data_dir) {
-            let base = own_url(&config.data_dir).unwrap_or_else(|| settings.server.clone());
+            let base = own_urls(&config.data_dir).into_iter().next().unwrap_or_else(|| settings.server.clone());
             let key = given.or_else(|| own_token(&config.data_dir));
             return Ok(Self { way: socket(&base)?, key, user });
         }
@@ -260,9 +260,9 @@ impl Client {
             }
             Ok(Answer { status, text: String::from_utf8_lossy(&body).into_owned(), next })
         };
-        tokio::time::timeout(patience, exchange)
-            .await
-            .map_err(|_| Failure::could_not(format!("{} did not answer within {} s", self.place(), patience.as_secs())))?
+        tokio::time::timeout(patience, exchange).await.map_err(|_| {
+            Failure::could_not(format!("{} did not answer within {} s", self.place(), patience.as_secs()))
+        })?
     }
 
     /// Asks, and returns the answer unless it is a problem.
@@ -357,7 +357,11 @@ fn is_loopback(url: &str) -> bool {
 
 fn unreachable(base: &str, error: &reqwest::Error) -> Failure {
     let failure = Failure::could_not(format!("cannot reach {}: {}", reeve_types::mask_dsn(base), cause(error)));
-    if error.is_connect() { failure.hint("is it running? `reeve up` starts a server; --server names another one") } else { failure }
+    if error.is_connect() {
+        failure.hint("is it running? `reeve up` starts a server; --server names another one")
+    } else {
+        failure
+    }
 }
 
 /// The last cause of an error, which is the one that says something.
@@ -388,11 +392,25 @@ pub(crate) fn own_token(data_dir: &Path) -> Option<SecretString> {
     (!key.is_empty()).then(|| key.to_owned().into())
 }
 
-fn own_url(data_dir: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(data_dir.join(SERVER_URL_FILE)).ok()?;
-    let url = text.lines().next()?.trim().trim_end_matches('/');
-    reqwest::Url::parse(url).ok().filter(|parsed| matches!(parsed.scheme(), "http" | "https"))?;
-    Some(url.to_owned())
+/// The URLs at which the data directory's server says it listens. A wildcard address becomes the loopback address.
+fn own_urls(data_dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(data_dir.join(SERVER_URL_FILE)).unwrap_or_default();
+    let reachable = |line: &str| {
+        let line = line.trim().trim_end_matches('/');
+        let line = line.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+        reqwest::Url::parse(&line).ok().filter(|url| matches!(url.scheme(), "http" | "https")).map(|_| line)
+    };
+    text.lines().filter_map(reachable).collect()
+}
+
+/// Whether a URL is that of the server which holds the data directory. Anybody on this machine may listen on another
+/// port of the loopback address, so that alone is not enough to be given the data directory's token.
+fn is_own_server(config: &Config, url: &str) -> bool {
+    let port_of = |url: &str| reqwest::Url::parse(url).ok()?.port_or_known_default();
+    let Some(port) = port_of(url) else { return false };
+    let known = own_urls(&config.data_dir).iter().any(|own| port_of(own) == Some(port));
+    let configured = config.listen.iter().any(|address| address.port() == port);
+    is_loopback(url) && (known || configured) && server_runs(&config.data_dir)
 }
 
 /// One message of a stream of server-sent events.
@@ -466,7 +484,8 @@ mod tests {
 
     #[test]
     fn parameters_cannot_break_out_of_their_place() {
-        let ask = Ask::get(format!("/tools/{}", escape("../keys?x"))).with("q", Some("a&b=c d/é")).with("none", None::<u8>);
+        let ask =
+            Ask::get(format!("/tools/{}", escape("../keys?x"))).with("q", Some("a&b=c d/é")).with("none", None::<u8>);
         assert_eq!(ask.target(), "/api/v1/tools/..%2Fkeys%3Fx?q=a%26b%3Dc%20d%2F%C3%A9");
     }
 
@@ -501,6 +520,31 @@ mod tests {
         assert!(!server_runs(dir.path()), "a lock file alone means nothing");
         flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
         assert!(server_runs(dir.path()));
+    }
+
+    #[test]
+    fn the_token_goes_to_the_data_directorys_own_server_alone() {
+        use rustix::fs::{FlockOperation, flock};
+        let dir = tempfile::tempdir().unwrap();
+        let around = crate::config::Surroundings {
+            working_dir: dir.path().to_owned(),
+            variables: [("REEVE_DATA_DIR", "."), ("REEVE_LISTEN", "127.0.0.1:8080")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..crate::config::Surroundings::default()
+        };
+        let config = crate::config::load(&around, &[]).unwrap();
+        assert!(!is_own_server(&config, "http://localhost:8080"), "no server runs");
+        let held = std::fs::File::create(dir.path().join(LOCK_FILE)).unwrap();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        std::fs::write(dir.path().join(SERVER_URL_FILE), "http://0.0.0.0:4711\nhttp://[::]:1199\n").unwrap();
+        for own in ["http://localhost:8080", "http://127.0.0.1:4711", "http://[::1]:1199"] {
+            assert!(is_own_server(&config, own), "{own}");
+        }
+        for other in ["http://localhost:9999", "http://example.com:8080", "http://127.0.0.1", "nonsense"] {
+            assert!(!is_own_server(&config, other), "{other}");
+        }
+        assert_eq!(own_urls(dir.path()), ["http://127.0.0.1:4711", "http://[::1]:1199"]);
     }
 
     #[test]

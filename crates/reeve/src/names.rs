@@ -52,7 +52,8 @@ impl Flags {
 
     /// `-reason=x` is `--reason=x`; what is no known long flag stays as it is.
     fn two_dashes(&self, word: OsString) -> OsString {
-        let Some(name) = word.to_str().and_then(|text| text.strip_prefix('-')).filter(|name| !name.starts_with('-')) else {
+        let Some(name) = word.to_str().and_then(|text| text.strip_prefix('-')).filter(|name| !name.starts_with('-'))
+        else {
             return word;
         };
         let bare = name.split('=').next().unwrap_or(name);
@@ -100,7 +101,10 @@ mod tests {
             ("approvals approve -reason LGTM apr_xxx", "reeve approvals approve --reason LGTM apr_xxx"),
             ("approvals --reason LGTM approve apr_xxx", "reeve approvals approve --reason LGTM apr_xxx"),
             ("approvals -url=http://h:1 -json pending", "reeve approvals pending --url=http://h:1 --json"),
-            ("approvals -o json --user otto deny apr_x -reason=no", "reeve approvals deny -o json --user otto apr_x --reason=no"),
+            (
+                "approvals -o json --user otto deny apr_x -reason=no",
+                "reeve approvals deny -o json --user otto apr_x --reason=no",
+            ),
             ("./govexplain -list -since 1h", "reeve explain --list --since 1h"),
             (
                 "govexplain --resource database:prod-db -action write --tags production -gateway http://h",

@@ -11,6 +11,8 @@ use crate::exit::Failure;
 
 /// How wide text is where nobody says.
 const WIDTH_DEFAULT: usize = 100;
+/// The narrowest terminal that text is laid out for.
+const WIDTH_MIN: usize = 40;
 /// The widest line of running text; wider ones are hard to read.
 const WIDTH_MAX: usize = 110;
 /// Progress is shown after this long, so that quick commands stay quiet.
@@ -56,6 +58,8 @@ pub(crate) struct Look {
     pub(crate) colour: bool,
     /// The width of running text, in characters.
     pub(crate) width: usize,
+    /// Where rows of tables are cut, in characters; a table for a file or a pipe stays whole.
+    pub(crate) columns: Option<usize>,
 }
 
 impl Look {
@@ -89,9 +93,13 @@ impl Term {
             || variable("TERM").is_some_and(|value| value == "dumb");
         let columns = variable("COLUMNS").and_then(|text| text.parse().ok());
         let asked = rustix::termios::tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col)).filter(|&w| w > 0);
-        let width = columns.or(asked).unwrap_or(WIDTH_DEFAULT).clamp(40, WIDTH_MAX);
+        let columns = columns.or(asked).unwrap_or(WIDTH_DEFAULT).max(WIDTH_MIN);
         Self {
-            look: Look { colour: out_is_terminal && !plain, width },
+            look: Look {
+                colour: out_is_terminal && !plain,
+                width: columns.min(WIDTH_MAX),
+                columns: out_is_terminal.then_some(columns),
+            },
             err_colour: err_is_terminal && !plain,
             out: Box::new(std::io::LineWriter::new(out)),
             err: Box::new(err),
@@ -105,7 +113,7 @@ impl Term {
         Self {
             out: Box::new(std::io::sink()),
             err: Box::new(std::io::sink()),
-            look: Look { colour: false, width: WIDTH_DEFAULT },
+            look: Look { colour: false, width: WIDTH_DEFAULT, columns: None },
             err_colour: false,
             out_is_terminal: false,
             err_is_terminal: false,
@@ -118,7 +126,7 @@ impl Term {
         Self {
             out: Box::new(out),
             err: Box::new(err),
-            look: Look { colour: false, width: 80 },
+            look: Look { colour: false, width: 80, columns: None },
             err_colour: false,
             out_is_terminal: false,
             err_is_terminal: false,
@@ -150,7 +158,8 @@ impl Term {
 
     /// Writes a value as JSON.
     pub(crate) fn print_json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(value).map_err(|error| Failure::could_not(format!("cannot write JSON: {error}")))?;
+        let text =
+            serde_json::to_string(value).map_err(|error| Failure::could_not(format!("cannot write JSON: {error}")))?;
         self.print_json_text(&text)
     }
 

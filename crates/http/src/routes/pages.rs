@@ -4,7 +4,9 @@ use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use reeve_types::ProblemCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reeve_types::{Digest, ProblemCode};
 use serde_json::Value;
 
 use crate::app::App;
@@ -24,10 +26,13 @@ pub(crate) async fn description(State(app): State<App>) -> Response {
 pub(crate) async fn docs(State(app): State<App>) -> Result<Response, Problem> {
     let document: Value = serde_json::from_str(&app.shared.description).map_err(Problem::internal)?;
     let page = openapi::page(&document);
-    let policy =
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+    let style = STANDARD.encode(Digest::of(openapi::STYLE.as_bytes()).as_bytes());
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    );
+    let policy = HeaderValue::from_str(&policy).map_err(Problem::internal)?;
     let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response();
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     Ok(response)
 }
 

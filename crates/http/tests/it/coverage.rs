@@ -123,6 +123,25 @@ async fn the_description_holds_every_route_of_the_api_with_its_permission() {
     }
 }
 
+/// A route that changes its permission shows here.
+#[test]
+fn each_route_names_the_permission_that_it_was_given() {
+    let mut lines: Vec<String> = reeve_http::route_table()
+        .iter()
+        .map(|route| {
+            format!(
+                "{:<6} {:<50} {}{}",
+                route.method,
+                route.path,
+                route.permission.as_str(),
+                if route.documented { "" } else { " (alias)" }
+            )
+        })
+        .collect();
+    lines.sort_by(|a, b| a[7..].cmp(&b[7..]));
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
 #[test]
 fn every_reference_of_the_description_leads_somewhere() {
     let document: Value = serde_json::from_str(&reeve_http::openapi_document("0.1.0")).unwrap();

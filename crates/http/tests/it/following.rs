@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Method;
 use futures_util::StreamExt as _;
+use reeve_gate::Ledger as _;
+use reeve_types::{EventType, TenantId};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -115,4 +117,24 @@ async fn a_stream_can_be_resumed_before_its_first_record() {
     let mut resumed = Frames::open(&t, &alice.and("last-event-id", "2"), "/api/v1/events/stream").await;
     assert_eq!(resumed.data().await.0, 3);
     alice.and("last-event-id", "x").get("/api/v1/events/stream").await.problem("bad_request");
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_misses_nothing() {
+    const RECORDS: u64 = 5_000;
+    let t = TestPlatform::new();
+    let alice = t.user("alice", &["dba"]).await;
+    let mut stream = Frames::open(&t, &alice, "/api/v1/events/stream").await;
+    let trace = t.platform.new_trace("sys");
+    let one = || t.platform.event(EventType::Lifecycle, &TenantId::default_tenant(), trace.clone());
+    t.platform.record(one()).await.unwrap();
+    assert_eq!(stream.data().await.0, 0);
+    // From here on the stream is live. More comes than the live channel holds, while nobody reads.
+    for _ in 0..10 {
+        let batch = (0..RECORDS / 10).map(|_| one().into()).collect();
+        t.platform.store().record(vec![], batch).await.unwrap();
+    }
+    for seq in 1..=RECORDS {
+        assert_eq!(stream.data().await.0, seq);
+    }
 }

@@ -44,7 +44,8 @@ pub(super) async fn run(command: Actions, session: &mut Session) -> Outcome {
             session.show(&answer, |list, look| records::actions(entries(list, "actions"), look))
         }
         Which::Show { id } => {
-            let answer = session.fetch(Reach::ServerOrHere, "reading", Ask::get(format!("/actions/{}", escape(&id)))).await?;
+            let answer =
+                session.fetch(Reach::ServerOrHere, "reading", Ask::get(format!("/actions/{}", escape(&id)))).await?;
             session.show(&answer, records::action)
         }
     }

@@ -122,7 +122,9 @@ pub(super) async fn run(command: Approvals, session: &mut Session) -> Outcome {
         }
         What::Pending => {
             let answer = session.fetch(Reach::ServerOrHere, "reading", Ask::get("/approvals/pending")).await?;
-            session.show(&answer, |list, look| approvals::table(entries(list, "approvals"), look, "Nothing waits for an answer."))
+            session.show(&answer, |list, look| {
+                approvals::table(entries(list, "approvals"), look, "Nothing waits for an answer.")
+            })
         }
         What::Show { id } => {
             let ask = Ask::get(format!("/approvals/{}", escape(&id)));
@@ -233,7 +235,11 @@ async fn look(session: &mut Session, known: &mut BTreeMap<String, Value>) -> Res
 }
 
 fn announce(session: &mut Session, approval: &Value) -> Result<(), Failure> {
-    if session.json { session.term.print_json(approval) } else { session.term.print(&approvals::announcement(approval)) }
+    if session.json {
+        session.term.print_json(approval)
+    } else {
+        session.term.print(&approvals::announcement(approval))
+    }
 }
 
 async fn answer_line(session: &mut Session, line: &str) -> Result<(), Failure> {

@@ -159,7 +159,9 @@ async fn verify(witnesses: &[String], checkpoints: &[PathBuf], session: &mut Ses
 
 async fn export(ask: impl Fn() -> Ask, file: Option<&Path>, session: &mut Session) -> Outcome {
     let mut sink = match file {
-        Some(path) => Some(std::fs::File::create(path).map(std::io::BufWriter::new).map_err(|error| cannot_write(path, &error))?),
+        Some(path) => {
+            Some(std::fs::File::create(path).map(std::io::BufWriter::new).map_err(|error| cannot_write(path, &error))?)
+        }
         None => None,
     };
     let (mut cursor, mut written) = (None, 0usize);
@@ -171,7 +173,9 @@ async fn export(ask: impl Fn() -> Ask, file: Option<&Path>, session: &mut Sessio
             .map_err(|_| Failure::could_not("the server's answer is not a list of records"))?;
         for record in &records {
             match (&mut sink, file) {
-                (Some(sink), Some(path)) => writeln!(sink, "{}", record.get()).map_err(|error| cannot_write(path, &error))?,
+                (Some(sink), Some(path)) => {
+                    writeln!(sink, "{}", record.get()).map_err(|error| cannot_write(path, &error))?
+                }
                 _ => session.term.print(record.get())?,
             }
         }
@@ -261,7 +265,9 @@ fn checked_text(checked: &Checked, look: crate::term::Look) -> String {
         let at = i64::try_from(time).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
         at.map_or_else(|| time.to_string(), |at| at.to_string())
     };
-    let cosigners: Vec<String> = checked.cosigners.iter().map(|witness| format!("{} at {}", witness.name, seen(witness.time))).collect();
+    let cosigners: Vec<String> =
+        checked.cosigners.iter().map(|witness| format!("{} at {}", witness.name, seen(witness.time))).collect();
+    let size = usize::try_from(checked.checkpoint.size).unwrap_or(usize::MAX);
     let mut out = format!("{}\n\n", look.paint(Tone::Good, "The proof holds"));
     out.push_str(&records::event_line(&checked.event, look));
     out.push_str("\n\n");
@@ -269,12 +275,22 @@ fn checked_text(checked: &Checked, look: crate::term::Look) -> String {
         look,
         &[
             ("Record", crate::render::field(&checked.event, "event_id")),
-            ("Number", format!("{} of {}", checked.index, checked.checkpoint.size)),
+            (
+                "Number",
+                format!("{}, counted from 0, in a log of {}", checked.index, crate::render::count(size, "record")),
+            ),
             ("Hash", checked.event_hash.to_string()),
             ("Log", clean(&checked.checkpoint.origin)),
             ("Root", checked.checkpoint.root.to_string()),
             ("Signed by", clean(&signers)),
-            ("Cosigned by", if cosigners.is_empty() { "nobody whose key you gave".to_owned() } else { clean(&cosigners.join(", ")) }),
+            (
+                "Cosigned by",
+                if cosigners.is_empty() {
+                    "nobody whose key you gave".to_owned()
+                } else {
+                    clean(&cosigners.join(", "))
+                },
+            ),
         ],
     ));
     out
@@ -306,7 +322,9 @@ fn keygen(name: &str, role: Role, file: Option<PathBuf>, session: &mut Session) 
 fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
     let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = opened.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::usage(format!("{} is there already and is not overwritten", path.display())),
+        std::io::ErrorKind::AlreadyExists => {
+            Failure::usage(format!("{} is there already and is not overwritten", path.display()))
+        }
         _ => cannot_write(path, &error),
     })?;
     writeln!(file, "{text}").and_then(|()| file.sync_all()).map_err(|error| cannot_write(path, &error))

@@ -35,7 +35,11 @@ pub(super) fn run(command: &ConfigCommand, session: &mut Session) -> Outcome {
     let mut table = Table::new(&["SETTING", "VALUE", "COMES FROM"]);
     for setting in settings {
         let tone = (setting.source == "default").then_some(Tone::Faint);
-        table.toned([(setting.name.to_owned(), None), (setting.value.unwrap_or_else(|| "–".to_owned()), tone), (setting.source, tone)]);
+        table.toned([
+            (setting.name.to_owned(), None),
+            (setting.value.unwrap_or_else(|| "–".to_owned()), tone),
+            (setting.source, tone),
+        ]);
     }
     let text = table.text(session.term.look(), "");
     session.term.print(&text)?;

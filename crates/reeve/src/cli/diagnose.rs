@@ -78,8 +78,9 @@ pub(super) async fn run(mut command: Diagnose, session: &mut Session) -> Outcome
     }
     let reply = answer.json()?;
     let found = reply.get("data").filter(|data| data.is_object()).unwrap_or(&reply).clone();
-    let diagnosis: Diagnosis = serde_json::from_value(found)
-        .map_err(|_| Failure::could_not("the server's answer is not a diagnosis").hint("is it as new as this program?"))?;
+    let diagnosis: Diagnosis = serde_json::from_value(found).map_err(|_| {
+        Failure::could_not("the server's answer is not a diagnosis").hint("is it as new as this program?")
+    })?;
     if session.json {
         session.term.print_json(&diagnosis)?;
     } else {
@@ -108,7 +109,9 @@ mod tests {
             format!(r#"{{"code":"x","severity":"{severity}","title":"","cause":"","evidence":[],"remedies":[]}}"#)
         };
         let diagnosis = |findings: &str, checks: u32| {
-            format!(r#"{{"target":"t","server_version":null,"duration_ms":1,"findings":[{findings}],"not_checked":[],"checks_run":{checks}}}"#)
+            format!(
+                r#"{{"target":"t","server_version":null,"duration_ms":1,"findings":[{findings}],"not_checked":[],"checks_run":{checks}}}"#
+            )
         };
         assert_eq!(told(&diagnosis("", 9)), exit::DONE);
         assert_eq!(told(&diagnosis(&finding("info"), 9)), exit::DONE);

@@ -83,9 +83,11 @@ fn settings(config: &Config, around: &Surroundings, checks: &mut Vec<Check>) {
 fn policies(config: &Config, checks: &mut Vec<Check>) {
     checks.push(match policy::load(config.policy_files.clone()) {
         Err(failure) => check("policies", Mark::Broken, failure.message),
-        Ok(_) if config.policy_files.is_empty() => {
-            check("policies", Mark::Remark, "the built-in ones hold: reads are allowed, every change needs one approval")
-        }
+        Ok(_) if config.policy_files.is_empty() => check(
+            "policies",
+            Mark::Remark,
+            "the built-in ones hold: reads are allowed, every change needs one approval",
+        ),
         Ok(set) => {
             let policies = set.policies().len();
             let words = if policies == 1 { "1 policy loads".to_owned() } else { format!("{policies} policies load") };
@@ -96,7 +98,9 @@ fn policies(config: &Config, checks: &mut Vec<Check>) {
 
 fn files(config: &Config, checks: &mut Vec<Check>) {
     match config.inventory_file.as_deref().map(inventory::read) {
-        None => checks.push(check("inventory", Mark::Remark, "none is set; any target is taken as it is, without tags")),
+        None => {
+            checks.push(check("inventory", Mark::Remark, "none is set; any target is taken as it is, without tags"))
+        }
         Some(Err(failure)) => checks.push(check("inventory", Mark::Broken, failure.message)),
         Some(Ok(parsed)) => {
             checks.push(check("inventory", Mark::Fine, count(parsed.db_servers.len(), "database")));
@@ -116,14 +120,23 @@ fn data_dir(config: &Config, checks: &mut Vec<Check>) {
     let shown = dir.display();
     let found = match std::fs::metadata(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => match nearest_parent(dir) {
-            Some(parent) if writable(parent) => check("data directory", Mark::Fine, format!("{shown} will be made at the first start")),
-            _ => check("data directory", Mark::Broken, format!("{shown} is not there and cannot be made; choose another with --data-dir")),
+            Some(parent) if writable(parent) => {
+                check("data directory", Mark::Fine, format!("{shown} will be made at the first start"))
+            }
+            _ => check(
+                "data directory",
+                Mark::Broken,
+                format!("{shown} is not there and cannot be made; choose another with --data-dir"),
+            ),
         },
         Err(error) => check("data directory", Mark::Broken, format!("{shown}: {error}")),
         Ok(meta) if !meta.is_dir() => check("data directory", Mark::Broken, format!("{shown} is not a directory")),
-        Ok(_) if !writable(dir) => check("data directory", Mark::Broken, format!("{shown} cannot be written by this user")),
+        Ok(_) if !writable(dir) => {
+            check("data directory", Mark::Broken, format!("{shown} cannot be written by this user"))
+        }
         Ok(meta) if meta.mode() & 0o077 != 0 => {
-            let found = format!("{shown} can be read by others; run: chmod 700 {}", crate::render::shell(&shown.to_string()));
+            let found =
+                format!("{shown} can be read by others; run: chmod 700 {}", crate::render::shell(&shown.to_string()));
             check("data directory", Mark::Remark, found)
         }
         Ok(_) => check("data directory", Mark::Fine, shown.to_string()),
@@ -203,10 +216,14 @@ mod tests {
     fn the_report_ends_with_a_verdict() {
         let checks = [
             check("settings", Mark::Fine, "no reeve.toml"),
-            check("data directory", Mark::Remark, "/data can be read by others; run: chmod 700 /data, because keys are kept there"),
+            check(
+                "data directory",
+                Mark::Remark,
+                "/data can be read by others; run: chmod 700 /data, because keys are kept there",
+            ),
             check("server", Mark::Broken, "cannot reach http://127.0.0.1:8080"),
         ];
-        insta::assert_snapshot!(report(&checks, Look { colour: false, width: 60 }), @r"
+        insta::assert_snapshot!(report(&checks, Look { colour: false, width: 60, columns: None }), @r"
         ✓ settings        no reeve.toml
         ▲ data directory  /data can be read by others; run: chmod
                           700 /data, because keys are kept there

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reeve_policy::{explain_json, explain_text};
-use reeve_types::{ActionClass, AuthMethod, Effect, Measured, PolicyRequest, Principal, PrincipalKind, Purpose, Resource, ResourceKind};
+use reeve_types::{
+    ActionClass, AuthMethod, Effect, Measured, PolicyRequest, Principal, PrincipalKind, Purpose, Resource, ResourceKind,
+};
 use serde_json::{Value, json};
 
 use super::{Session, flag, inventory, policy};
@@ -173,7 +175,11 @@ fn here(
     let (resource, warning) = resource_here(command, kind, name, session.config.inventory_file.as_deref())?;
     let principal = match (&command.service, &command.user) {
         (Some(service), _) => Principal::new(PrincipalKind::Service, service.clone(), AuthMethod::None),
-        (None, user) => Principal::new(PrincipalKind::User, user.clone().unwrap_or_else(|| "anonymous".to_owned()), AuthMethod::None),
+        (None, user) => Principal::new(
+            PrincipalKind::User,
+            user.clone().unwrap_or_else(|| "anonymous".to_owned()),
+            AuthMethod::None,
+        ),
     };
     let principal = principal.with_roles(words(command.role.as_deref()));
     let request = PolicyRequest {
@@ -296,7 +302,11 @@ fn decisions(events: &[Value], look: Look) -> String {
             "deny" => Tone::Critical,
             _ => Tone::Warning,
         };
-        let resource = format!("{}:{}", field(event, "policy_decision.resource_type"), field(event, "policy_decision.resource_name"));
+        let resource = format!(
+            "{}:{}",
+            field(event, "policy_decision.resource_type"),
+            field(event, "policy_decision.resource_name")
+        );
         table.toned([
             (field(event, "event_id"), None),
             (moment(&field(event, "timestamp")), None),
@@ -335,9 +345,11 @@ mod tests {
 
     #[test]
     fn decisions_have_the_columns_of_the_guide() {
-        let list = [json!({"event_id": "pol_1", "timestamp": "2026-03-01T12:00:00Z", "trace_id": "dt_1", "policy_decision": {
-            "effect": "deny", "action": "write", "resource_type": "database", "resource_name": "prod-db", "policy_name": "p"}})];
-        insta::assert_snapshot!(decisions(&list, Look { colour: false, width: 80 }), @r"
+        let list = [
+            json!({"event_id": "pol_1", "timestamp": "2026-03-01T12:00:00Z", "trace_id": "dt_1", "policy_decision": {
+            "effect": "deny", "action": "write", "resource_type": "database", "resource_name": "prod-db", "policy_name": "p"}}),
+        ];
+        insta::assert_snapshot!(decisions(&list, Look { colour: false, width: 80, columns: None }), @r"
         EVENT  TIME                 EFFECT  ACTION  RESOURCE          POLICY  TRACE
         pol_1  2026-03-01 12:00:00  deny    write   database:prod-db  p       dt_1
         ");

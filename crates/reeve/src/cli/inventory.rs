@@ -46,7 +46,8 @@ pub(super) async fn run(command: Inventory, session: &mut Session) -> Outcome {
 
 fn check(file: Option<PathBuf>, session: &mut Session) -> Outcome {
     let file = file.or_else(|| session.config.inventory_file.clone()).ok_or_else(|| {
-        Failure::usage("there is no inventory to check").hint("name a file, or set inventory.file or HELPDESK_INFRA_CONFIG")
+        Failure::usage("there is no inventory to check")
+            .hint("name a file, or set inventory.file or HELPDESK_INFRA_CONFIG")
     })?;
     let parsed = read(&file)?;
     let warnings = parsed.warnings();

@@ -112,7 +112,9 @@ enum Command {
 
 /// Print the completions of a shell
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  reeve completions bash > /etc/bash_completion.d/reeve\n  reeve completions zsh > ~/.zfunc/_reeve")]
+#[command(
+    after_help = "Examples:\n  reeve completions bash > /etc/bash_completion.d/reeve\n  reeve completions zsh > ~/.zfunc/_reeve"
+)]
 struct Completions {
     /// The shell
     shell: clap_complete::Shell,
@@ -168,7 +170,11 @@ impl Session {
     }
 
     /// Prints an answer as JSON, or what `table` makes of it.
-    fn show(&mut self, answer: &Answer, table: impl FnOnce(&serde_json::Value, crate::term::Look) -> String) -> Outcome {
+    fn show(
+        &mut self,
+        answer: &Answer,
+        table: impl FnOnce(&serde_json::Value, crate::term::Look) -> String,
+    ) -> Outcome {
         if self.json {
             self.term.print_json_text(&answer.text)?;
         } else {

@@ -134,7 +134,8 @@ fn facts_of(file: &Path) -> Result<InventoryFacts, Failure> {
     let parsed = inventory::read(file)?;
     let (servers, clusters) = (parsed.db_servers.values(), parsed.k8s_clusters.values());
     let tags = servers.clone().flat_map(|s| &s.tags).chain(clusters.clone().flat_map(|c| &c.tags)).cloned().collect();
-    let sensitivities = servers.flat_map(|s| &s.sensitivity).chain(clusters.flat_map(|c| &c.sensitivity)).cloned().collect();
+    let sensitivities =
+        servers.flat_map(|s| &s.sensitivity).chain(clusters.flat_map(|c| &c.sensitivity)).cloned().collect();
     let names = parsed.db_servers.keys().chain(parsed.k8s_clusters.keys()).chain(parsed.vms.keys()).cloned().collect();
     Ok(InventoryFacts { tags, sensitivities, names, tools: BTreeSet::new(), roles: BTreeSet::new() })
 }

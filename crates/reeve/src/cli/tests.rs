@@ -35,7 +35,9 @@ fn the_help_of_every_command_is_reviewed() {
 fn every_command_and_every_argument_says_what_it_is_for() {
     for (path, command) in all() {
         assert!(command.get_about().is_some(), "`{path}` has no description");
-        for argument in command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version")) {
+        for argument in
+            command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
+        {
             assert!(argument.get_help().is_some(), "`{}` of `{path}` has no description", argument.get_id());
         }
     }
@@ -56,15 +58,41 @@ fn flags_become_settings() {
 #[test]
 fn every_flag_names_a_setting() {
     let lines: [&[&str]; 3] = [
-        &["reeve", "up", "--listen", "x", "--policy", "x", "--inventory", "x", "--users-file", "x", "--identity", "x", "--mode", "x",
-          "--log-level", "x", "--log-format", "x", "--data-dir", "x", "--server", "x", "--api-key", "x", "--as", "x"],
+        &[
+            "reeve",
+            "up",
+            "--listen",
+            "x",
+            "--policy",
+            "x",
+            "--inventory",
+            "x",
+            "--users-file",
+            "x",
+            "--identity",
+            "x",
+            "--mode",
+            "x",
+            "--log-level",
+            "x",
+            "--log-format",
+            "x",
+            "--data-dir",
+            "x",
+            "--server",
+            "x",
+            "--api-key",
+            "x",
+            "--as",
+            "x",
+        ],
         &["reeve", "approvals", "pending", "--user", "x"],
         &["reeve", "explain", "--infra-config", "x"],
     ];
     let around = Surroundings { working_dir: "/".into(), is_root: true, ..Surroundings::default() };
     for line in lines {
         for flag in parsed(line).flags() {
-            let (settings, _) = crate::config::Settings::gather(&around, &[flag.clone()]);
+            let (settings, _) = crate::config::Settings::gather(&around, std::slice::from_ref(&flag));
             let known = crate::config::reference().contains(&format!("| `{}` |", flag.key));
             assert!(known && settings.get(flag.key).is_some() && line.contains(&flag.flag), "{flag:?}");
         }
@@ -111,6 +139,36 @@ async fn a_server_out_of_reach_is_said_with_a_hint() {
     assert_eq!(failure.code, exit::COULD_NOT);
     assert!(failure.message.starts_with("cannot reach http://127.0.0.1:9: "), "{}", failure.message);
     assert!(failure.hint.contains("reeve up"));
+}
+
+#[tokio::test]
+async fn without_a_server_commands_work_on_the_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("reeve.toml");
+    std::fs::write(&config, "data_dir = 'data'\n").unwrap();
+    let run = async |words: &[&str]| {
+        let out = Captured::default();
+        let mut term = Term::into(out.clone(), std::io::sink());
+        let line: Vec<&str> = ["reeve", "--config", config.to_str().unwrap()].iter().chain(words).copied().collect();
+        (dispatch(parsed(&line), &mut term).await, out.text())
+    };
+    let (code, tools) = run(&["tools", "--json"]).await;
+    assert_eq!(code, Ok(exit::DONE));
+    assert!(tools.contains("\"name\":\"diagnose\""), "{tools}");
+    // Nothing listens on port 9 of the loopback interface, which is a finding and no failure.
+    let (code, diagnosis) = run(&["diagnose", "host=127.0.0.1 port=9 password=hush"]).await;
+    assert_eq!(code, Ok(exit::BAD_NEWS), "{diagnosis}");
+    assert!(diagnosis.contains("CRITICAL") && !diagnosis.contains("hush"), "{diagnosis}");
+    let (code, waiting) = run(&["tool", "run", "cancel_query", "pid=1", "--target", "host=127.0.0.1 port=9"]).await;
+    assert_eq!(code, Ok(exit::AWAITING_APPROVAL));
+    assert!(waiting.contains("No server runs. Start one"), "{waiting}");
+    // What one command recorded, the next one finds.
+    let (code, verdict) = run(&["audit", "verify"]).await;
+    assert_eq!(code, Ok(exit::DONE), "{verdict}");
+    let (_, decisions) = run(&["explain", "--list", "--table"]).await;
+    assert!(decisions.contains("require_approval") && decisions.contains("allow"), "{decisions}");
+    let (code, _) = run(&["approvals", "approve", "apr_01h455vb4pex5vsknk084sn02q"]).await;
+    assert_eq!(code.unwrap_err().code, exit::COULD_NOT, "answering needs a server that outlives the command");
 }
 
 /// Standard output that a test can read.

@@ -153,12 +153,20 @@ pub(super) async fn run(command: Tool, session: &mut Session) -> Outcome {
     }
 }
 
-/// The arguments as they were typed: those of `--args`, then KEY=VALUE as texts.
-fn typed_arguments(run: &Run) -> Result<(Map<String, Value>, Vec<(String, String)>), Failure> {
+/// The arguments as they were typed.
+struct Typed {
+    /// Those of `--args`.
+    json: Map<String, Value>,
+    /// KEY=VALUE, as texts.
+    pairs: Vec<(String, String)>,
+}
+
+fn typed_arguments(run: &Run) -> Result<Typed, Failure> {
     let mut given = Map::new();
     if let Some(source) = &run.args {
         let text = read_source(source)?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| Failure::usage(format!("--args is not JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_str(&text).map_err(|error| Failure::usage(format!("--args is not JSON: {error}")))?;
         match value {
             Value::Object(map) => given = map,
             _ => return Err(Failure::usage("--args must be a JSON object, such as {\"pid\": 4711}")),
@@ -168,7 +176,7 @@ fn typed_arguments(run: &Run) -> Result<(Map<String, Value>, Vec<(String, String
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(Failure::usage(format!("`{}` is not an argument: write KEY=VALUE", clean(text)))),
     };
-    Ok((given, run.arguments.iter().map(pair).collect::<Result<_, _>>()?))
+    Ok(Typed { json: given, pairs: run.arguments.iter().map(pair).collect::<Result<_, _>>()? })
 }
 
 /// `@FILE`, `-` for standard input, or the text itself.
@@ -192,21 +200,19 @@ fn read_source(source: &str) -> Result<String, Failure> {
 }
 
 /// Gives every argument the type that the tool's schema names, and the target its place.
-fn fit(
-    (mut arguments, typed): (Map<String, Value>, Vec<(String, String)>),
-    run: &Run,
-    spec: &Value,
-) -> Result<Map<String, Value>, Failure> {
-    for (name, text) in typed {
+fn fit(typed: Typed, run: &Run, spec: &Value) -> Result<Map<String, Value>, Failure> {
+    let mut arguments = typed.json;
+    for (name, text) in typed.pairs {
         let shape = spec.pointer("/input_schema/properties").and_then(|all| all.get(&name)).unwrap_or(&Value::Null);
         let value = typed_value(&text, shape)
             .ok_or_else(|| Failure::usage(format!("`{name}` must be {}, not `{}`", kind_words(shape), clean(&text))))?;
         arguments.insert(name, value);
     }
     if let Some(target) = &run.target {
-        let place = spec.get("target_argument").and_then(Value::as_str).ok_or_else(|| {
-            Failure::usage(format!("`{}` takes no target", run.name)).hint("leave --target out")
-        })?;
+        let place = spec
+            .get("target_argument")
+            .and_then(Value::as_str)
+            .ok_or_else(|| Failure::usage(format!("`{}` takes no target", run.name)).hint("leave --target out"))?;
         arguments.insert(place.to_owned(), target.clone().into());
     }
     Ok(arguments)
@@ -237,7 +243,11 @@ fn typed_value(text: &str, shape: &Value) -> Option<Value> {
     if kinds.contains(&"array") && !text.starts_with('[') {
         // `names=a,b` reads better than `names=["a","b"]`.
         let inner = shape.get("items").unwrap_or(&Value::Null);
-        return text.split(',').map(|item| typed_value(item.trim(), inner)).collect::<Option<Vec<_>>>().map(Value::Array);
+        return text
+            .split(',')
+            .map(|item| typed_value(item.trim(), inner))
+            .collect::<Option<Vec<_>>>()
+            .map(Value::Array);
     }
     kinds.contains(&"string").then(|| text.into())
 }
@@ -265,15 +275,20 @@ fn fresh_key() -> Result<String, Failure> {
 
 fn done(session: &mut Session, answer: &Answer) -> Outcome {
     session.show(answer, |reply, look| {
-        let mut out = clean(reply.get("text").or_else(|| reply.get("output")).and_then(Value::as_str).unwrap_or_default());
+        let mut out =
+            clean(reply.get("text").or_else(|| reply.get("output")).and_then(Value::as_str).unwrap_or_default());
         if !out.ends_with('\n') {
             out.push('\n');
         }
         match field(reply, "verify_status").as_str() {
             "" => {}
             "ok" => out.push_str(&format!("{}\n", look.paint(Tone::Good, "Checked afterwards: it took effect."))),
-            "warning" => out.push_str(&format!("{}\n", look.paint(Tone::Warning, "Checked afterwards: it cannot be told whether it took effect."))),
-            _ => out.push_str(&format!("{}\n", look.paint(Tone::Critical, "Checked afterwards: IT DID NOT TAKE EFFECT."))),
+            "warning" => out.push_str(&format!(
+                "{}\n",
+                look.paint(Tone::Warning, "Checked afterwards: it cannot be told whether it took effect.")
+            )),
+            _ => out
+                .push_str(&format!("{}\n", look.paint(Tone::Critical, "Checked afterwards: IT DID NOT TAKE EFFECT."))),
         }
         out
     })?;
@@ -307,7 +322,11 @@ pub(super) fn awaiting(session: &mut Session, answer: &Answer) -> Outcome {
         if id.is_empty() {
             return format!("{}\n", field(reply, "message"));
         }
-        let mut out = format!("{} {id}, until {}\n\n", look.paint(Tone::Warning, "Waiting for approval"), moment(&field(reply, "expires_at")));
+        let mut out = format!(
+            "{} {id}, until {}\n\n",
+            look.paint(Tone::Warning, "Waiting for approval"),
+            moment(&field(reply, "expires_at"))
+        );
         if here {
             out.push_str("No server runs. Start one so that it can be answered: reeve up\n");
         }
@@ -315,7 +334,11 @@ pub(super) fn awaiting(session: &mut Session, answer: &Answer) -> Outcome {
         for command in approvals::answer_commands(&id).lines() {
             let _ = writeln!(out, "  {}", look.paint(Tone::Command, command));
         }
-        let _ = writeln!(out, "It then begins by itself; see how it ends with\n  {}", look.paint(Tone::Command, &format!("reeve actions show {}", field(reply, "action_id"))));
+        let _ = writeln!(
+            out,
+            "It then begins by itself; see how it ends with\n  {}",
+            look.paint(Tone::Command, &format!("reeve actions show {}", field(reply, "action_id")))
+        );
         out
     })?;
     Ok(exit::AWAITING_APPROVAL)
@@ -331,21 +354,30 @@ async fn wait(session: &mut Session, answer: &Answer) -> Outcome {
         return awaiting(session, answer);
     }
     if !approval_id.is_empty() {
-        session.term.note(&format!("waiting for approval {approval_id}; answer with: reeve approvals approve {approval_id}"));
+        session
+            .term
+            .note(&format!("waiting for approval {approval_id}; answer with: reeve approvals approve {approval_id}"));
         let status = settled(session, &approval_id).await?;
         if status != "approved" {
             let message = format!("the approval {approval_id} is {status}, so nothing was done");
-            return Err(Failure::could_not(message).code(if status == "denied" { exit::DENIED } else { exit::COULD_NOT }));
+            return Err(Failure::could_not(message).code(if status == "denied" {
+                exit::DENIED
+            } else {
+                exit::COULD_NOT
+            }));
         }
     }
     let begun = Instant::now();
     loop {
         let ask = Ask::get(format!("/actions/{}", escape(&action_id)));
         let answer = session.fetch(Reach::Server, "waiting for the outcome", ask).await?;
-        let state = field(&answer.json()?, "state");
+        let action = answer.json()?;
+        let state = field(&action, "state");
         if !matches!(state.as_str(), "awaiting_approval" | "approved" | "running") {
             session.show(&answer, records::action)?;
-            return Ok(if state == "succeeded" { exit::DONE } else { exit::BAD_NEWS });
+            let took_effect =
+                !matches!(field(&action, "result.verify_status").as_str(), "failed" | "escalation_required");
+            return Ok(if state == "succeeded" && took_effect { exit::DONE } else { exit::BAD_NEWS });
         }
         if begun.elapsed() > OUTCOME_LIMIT {
             let failure = Failure::could_not(format!("{action_id} is still {state}"));

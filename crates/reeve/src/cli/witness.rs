@@ -58,7 +58,9 @@ pub(super) async fn run(command: Witness, session: &mut Session) -> Outcome {
         match outcome {
             Ok(_) => {}
             // A server out of reach comes back; a log that was rewritten does not become right.
-            Err(failure) if failure.code == exit::COULD_NOT && !failure.message.is_empty() => session.term.failure(&failure),
+            Err(failure) if failure.code == exit::COULD_NOT && !failure.message.is_empty() => {
+                session.term.failure(&failure)
+            }
             Err(failure) => return Err(failure),
         }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -131,8 +133,14 @@ impl State {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let cannot = |error: String| Failure::could_not(format!("cannot lock {}: {error}", Path::new(&name).display()));
-        let lock = File::options().write(true).create(true).truncate(false).open(&name).map_err(|error| cannot(error.to_string()))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| cannot("another witness uses it".to_owned()))?;
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&name)
+            .map_err(|error| cannot(error.to_string()))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| cannot("another witness uses it".to_owned()))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 

@@ -11,8 +11,8 @@ use reeve_types::secret::SecretString;
 use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
-    ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat, NotifyConfig,
-    Provider, ShutdownConfig, SmtpConfig, VerifyConfig,
+    ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
+    NotifyConfig, Provider, ShutdownConfig, SmtpConfig, VerifyConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -181,7 +181,8 @@ impl Check<'_> {
             return Some(PathBuf::from("/var/lib/reeve"));
         }
         let xdg = self.around.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-        let found = xdg.or_else(|| Some(self.around.home.as_ref()?.join(".local/share"))).map(|path| path.join("reeve"));
+        let found =
+            xdg.or_else(|| Some(self.around.home.as_ref()?.join(".local/share"))).map(|path| path.join("reeve"));
         if found.is_none() {
             let message = "there is no place for the data directory: neither HOME nor XDG_DATA_HOME is set";
             self.complain(&Source::Default, message, "set `data_dir`, REEVE_DATA_DIR or --data-dir");
@@ -305,7 +306,11 @@ impl Check<'_> {
         let initial_delay = self.seconds("verify.initial_delay_s", 3);
         let max_delay = self.seconds("verify.max_delay_s", initial_delay.as_secs().max(15));
         if max_delay < initial_delay {
-            let key = if self.setting("verify.max_delay_s").is_some() { "verify.max_delay_s" } else { "verify.initial_delay_s" };
+            let key = if self.setting("verify.max_delay_s").is_some() {
+                "verify.max_delay_s"
+            } else {
+                "verify.initial_delay_s"
+            };
             self.complain(&self.source(key), "the longest wait between checks is shorter than the first", "");
         }
         VerifyConfig { attempts: u32::try_from(attempts).unwrap_or(3), initial_delay, max_delay }
@@ -349,7 +354,8 @@ impl Check<'_> {
 
     fn url(&mut self, key: &str) -> Option<String> {
         let text = self.text(key)?;
-        let sound = reqwest::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let sound =
+            reqwest::Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !sound {
             // The text may hold a password or a token, so it is not repeated.
             let message = format!("the value of `{key}` is not a URL");

@@ -45,14 +45,19 @@ impl File<'_> {
         errors: &mut Vec<ConfigError>,
     ) {
         for (word, value) in table {
-            let name = if prefix.is_empty() { word.get_ref().to_string() } else { format!("{prefix}.{}", word.get_ref()) };
+            let name =
+                if prefix.is_empty() { word.get_ref().to_string() } else { format!("{prefix}.{}", word.get_ref()) };
             let at = self.place(word.span().start);
             let is_table = KEYS.iter().any(|key| key.name.starts_with(&format!("{name}.")));
             match (value.get_ref(), super::keys::find(&name)) {
                 (DeValue::Table(inner), None) if is_table => self.walk(&name, inner, found, errors),
                 (_, None) if is_table => {
                     let message = format!("`{name}` is a table, not a value");
-                    errors.push(ConfigError { source: at, message, hint: format!("write `[{name}]` and its settings below") });
+                    errors.push(ConfigError {
+                        source: at,
+                        message,
+                        hint: format!("write `[{name}]` and its settings below"),
+                    });
                 }
                 (_, None) => errors.push(unknown(at, &name)),
                 (_, Some(key)) => match read_value(key, value) {
@@ -71,7 +76,9 @@ fn read_value(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Raw, (usize, St
     let offset = value.span().start;
     let wrong = |found: &str| (offset, format!("`{}` must be a {}, not {found}", key.name, key.kind.words()));
     match (key.kind, value.get_ref()) {
-        (Kind::Text | Kind::Secret | Kind::Url | Kind::SecretUrl | Kind::Path, DeValue::String(text)) => Ok(Raw::One(text.to_string())),
+        (Kind::Text | Kind::Secret | Kind::Url | Kind::SecretUrl | Kind::Path, DeValue::String(text)) => {
+            Ok(Raw::One(text.to_string()))
+        }
         (Kind::Number, DeValue::Integer(number)) => Ok(Raw::One(number.to_string())),
         (Kind::Switch, DeValue::Boolean(on)) => Ok(Raw::One(on.to_string())),
         // One value where a list may stand is what people mean by it.
@@ -79,7 +86,10 @@ fn read_value(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Raw, (usize, St
         (Kind::TextList | Kind::PathList, DeValue::Array(items)) => {
             let texts = items.iter().map(|item| match item.get_ref() {
                 DeValue::String(text) => Ok(text.to_string()),
-                other => Err((item.span().start, format!("`{}` must be a {}, but holds {}", key.name, key.kind.words(), found(other)))),
+                other => Err((
+                    item.span().start,
+                    format!("`{}` must be a {}, but holds {}", key.name, key.kind.words(), found(other)),
+                )),
             });
             texts.collect::<Result<_, _>>().map(Raw::Many)
         }

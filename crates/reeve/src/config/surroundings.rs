@@ -39,8 +39,9 @@ impl Surroundings {
     ///
     /// The file cannot be read, or the named one is missing.
     pub(crate) fn look(named: Option<&Path>) -> Result<Self, ConfigErrors> {
-        let variables: BTreeMap<String, String> =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+        let variables: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
         let working_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let home = variables.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let mut around = Self {
@@ -103,7 +104,9 @@ fn read(path: &Path) -> Result<Option<(PathBuf, String)>, ConfigErrors> {
     };
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(fail(format!("the file cannot be opened: {error}"), "")),
     };
     let mut text = String::new();

@@ -43,7 +43,10 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.identity.provider, Provider::Keys);
     assert_eq!(config.approval.expiry.as_secs(), 3600);
     assert_eq!(config.approval.valid_for.as_secs(), 600);
-    assert_eq!((config.verify.attempts, config.verify.initial_delay.as_secs(), config.verify.max_delay.as_secs()), (3, 3, 15));
+    assert_eq!(
+        (config.verify.attempts, config.verify.initial_delay.as_secs(), config.verify.max_delay.as_secs()),
+        (3, 3, 15)
+    );
     assert_eq!((config.shutdown.grace.as_secs(), config.shutdown.hard.as_secs()), (15, 20));
     assert_eq!((config.client.server.as_str(), config.client.server_named), ("http://127.0.0.1:8080", false));
     assert!(config.policy_files.is_empty() && config.inventory_file.is_none() && config.notify.smtp.is_none());
@@ -117,7 +120,8 @@ fn every_variable_of_the_table_is_read() {
 
 #[test]
 fn no_variable_means_two_things() {
-    let mut seen = std::collections::BTreeSet::from([EXTRA_LISTENER.to_owned(), surroundings::CONFIG_VARIABLE.to_owned()]);
+    let mut seen =
+        std::collections::BTreeSet::from([EXTRA_LISTENER.to_owned(), surroundings::CONFIG_VARIABLE.to_owned()]);
     for key in KEYS {
         let names = std::iter::once(key.variable()).chain(key.aliases.iter().map(|alias| (*alias).to_owned()));
         for name in names {
@@ -171,7 +175,12 @@ fn believing_everybody_is_for_loopback_only() {
     assert_eq!(config.identity.provider, Provider::Trusting);
     assert!(config.warnings.iter().any(|warning| warning.contains("everybody")), "{:?}", config.warnings);
     let open = complaints("", &[trusting, ("HELPDESK_AUDIT_ADDR", ":1199")]);
-    assert!(open.starts_with("HELPDESK_IDENTITY_PROVIDER: `none` believes everybody, but the server would listen on 0.0.0.0:1199"), "{open}");
+    assert!(
+        open.starts_with(
+            "HELPDESK_IDENTITY_PROVIDER: `none` believes everybody, but the server would listen on 0.0.0.0:1199"
+        ),
+        "{open}"
+    );
     let static_without = complaints("", &[("HELPDESK_IDENTITY_PROVIDER", "static")]);
     assert!(static_without.contains("`static` needs a users file"), "{static_without}");
 }
@@ -201,7 +210,16 @@ fn secrets_are_read_whole_and_never_shown() {
 
 #[test]
 fn what_no_setting_reads_is_noticed() {
-    let around = around("", &[("HELPDESK_CRYSTAL_BALL", "1"), ("REEVE_MODES", "fix"), ("REEVE_MODE", "fix"), ("REEVE_CONFIG", "x"), ("PATH", "/bin")]);
+    let around = around(
+        "",
+        &[
+            ("HELPDESK_CRYSTAL_BALL", "1"),
+            ("REEVE_MODES", "fix"),
+            ("REEVE_MODE", "fix"),
+            ("REEVE_CONFIG", "x"),
+            ("PATH", "/bin"),
+        ],
+    );
     assert_eq!(around.unread_variables(), ["HELPDESK_CRYSTAL_BALL", "REEVE_MODES"]);
 }
 

@@ -41,6 +41,9 @@ pub(crate) fn table(approvals: &[Value], look: Look, empty: &str) -> String {
 
 /// On what the act would be done.
 pub(crate) fn resource(approval: &Value) -> String {
+    if let Some(label) = approval.get("resource").and_then(Value::as_str) {
+        return super::one_line(label);
+    }
     let kind = first(approval, &["resource_type", "resource.kind"]);
     let name = first(approval, &["resource_name", "resource.name"]);
     if kind.is_empty() { name } else { format!("{kind}:{name}") }
@@ -51,7 +54,8 @@ fn requester(approval: &Value) -> String {
 }
 
 fn arguments(approval: &Value) -> Option<&Value> {
-    approval.get("arguments").or_else(|| approval.get("request_context")).filter(|value| !value.is_null())
+    let whole = approval.get("arguments").or_else(|| approval.pointer("/request_context/arguments"));
+    whole.or_else(|| approval.get("request_context")).filter(|value| !value.is_null())
 }
 
 /// One question, with everything that a person should read before answering.
@@ -68,7 +72,12 @@ pub(crate) fn details(approval: &Value, look: Look) -> String {
         (n, roles) => format!("{n} approvals by {roles}"),
     };
     let mut out = String::new();
-    let _ = writeln!(out, "{}  {}", field(approval, "approval_id"), tone.map_or(status_text.clone(), |tone| look.paint(tone, &status_text)));
+    let _ = writeln!(
+        out,
+        "{}  {}",
+        field(approval, "approval_id"),
+        tone.map_or(status_text.clone(), |tone| look.paint(tone, &status_text))
+    );
     out.push('\n');
     out.push_str(&pairs(
         look,
@@ -77,10 +86,10 @@ pub(crate) fn details(approval: &Value, look: Look) -> String {
             ("Agent", field(approval, "agent_name")),
             ("Resource", resource(approval)),
             ("Requested by", requester(approval)),
-            ("Purpose", first(approval, &["purpose"])),
-            ("Note", field(approval, "purpose_note")),
+            ("Purpose", first(approval, &["purpose", "request_context.purpose"])),
+            ("Note", first(approval, &["purpose_note", "request_context.purpose_note"])),
             ("Policy", field(approval, "policy_name")),
-            ("Message", field(approval, "message")),
+            ("Message", first(approval, &["message", "request_context.message"])),
             ("Needs", wanted),
             ("Requested", moment(&field(approval, "requested_at"))),
             ("Expires", moment(&field(approval, "expires_at"))),
@@ -128,7 +137,8 @@ pub(crate) fn settled(approval: &Value, look: Look) -> String {
         .iter()
         .filter(|vote| field(vote, "choice") == "approve")
         .count();
-    let waiting = if status == "pending" { format!("{yes} of {} approvals", field(approval, "quorum")) } else { String::new() };
+    let waiting =
+        if status == "pending" { format!("{yes} of {} approvals", field(approval, "quorum")) } else { String::new() };
     pairs(
         look,
         &[
@@ -147,7 +157,8 @@ pub(crate) fn settled(approval: &Value, look: Look) -> String {
 pub(crate) fn announcement(approval: &Value) -> String {
     let status = field(approval, "status");
     let id = field(approval, "approval_id");
-    let what = format!("{} {} on {}", field(approval, "action_class"), field(approval, "tool_name"), resource(approval));
+    let what =
+        format!("{} {} on {}", field(approval, "action_class"), field(approval, "tool_name"), resource(approval));
     let said = match arguments(approval) {
         Some(arguments) => format!(" {}", super::shorten(&super::one_line(&arguments.to_string()), 120)),
         None => String::new(),
@@ -167,15 +178,16 @@ mod tests {
 
     use super::*;
 
-    const LOOK: Look = Look { colour: false, width: 80 };
+    const LOOK: Look = Look { colour: false, width: 80, columns: None };
 
     fn approval(status: &str) -> Value {
         json!({
             "approval_id": "apr_01jd", "action_id": "act_01jd", "trace_id": "dt_01jd", "status": status,
             "tool_name": "terminate_connection", "agent_name": "database", "action_class": "destructive",
-            "resource": {"kind": "database", "name": "prod-db"}, "arguments": {"pid": 4711},
-            "policy_name": "production-changes", "message": "Ask the owner of the session first.",
-            "requester": {"kind": "user", "id": "otto"}, "purpose": "remediation", "purpose_note": "orders hang",
+            "resource_type": "database", "resource_name": "prod-db", "requested_by": "otto", "requester": "user:otto",
+            "request_context": {"arguments": {"pid": 4711}, "purpose": "remediation", "purpose_note": "orders hang",
+                "message": "Ask the owner of the session first."},
+            "policy_name": "production-changes",
             "quorum": 2, "approver_roles": ["dba_lead"],
             "votes": [{"by": "dora", "choice": "approve", "reason": "looks right", "at": "2026-03-01T12:05:00Z"}],
             "requested_at": "2026-03-01T12:00:00.123Z", "expires_at": "2026-03-01T13:00:00Z"

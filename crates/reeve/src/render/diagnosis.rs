@@ -134,8 +134,8 @@ fn remedy_text(out: &mut String, remedy: &Remedy, target: &str, look: Look) {
         (true, true) => format!("{}, can be undone", remedy.action_class),
         (true, false) => format!("{}, cannot be undone", remedy.action_class),
     };
-    let why = if remedy.why.is_empty() { remedy.tool.clone() } else { remedy.why.clone() };
-    out.push_str(&hanging("    • ", &format!("{} ({undo}):", clean(&why).trim_end_matches(['.', ':'])), look.width));
+    let why = if remedy.why.is_empty() { String::new() } else { format!(": {}", clean(&remedy.why)) };
+    out.push_str(&hanging("    • ", &format!("{} ({undo}){why}", one_line(&remedy.tool)), look.width));
     // A command is never wrapped: it is there to be copied.
     let _ = writeln!(out, "      {}", look.paint(Tone::Command, &command(remedy, target)));
 }
@@ -212,8 +212,8 @@ mod tests {
                 evidence("its last statement was `ALTER TABLE orders ADD COLUMN note text`, and it has been idle in transaction since", "pg_stat_activity"),
             ],
             remedies: vec![
-                remedy("terminate_connection", json!({"pid": 4711, "connection_string": "prod-db"}), ActionClass::Destructive, false, "End the session, which rolls its transaction back"),
-                remedy("get_session_info", json!({"pid": 4711}), ActionClass::Read, true, "See what it has done first"),
+                remedy("terminate_connection", json!({"pid": 4711, "connection_string": "prod-db"}), ActionClass::Destructive, false, "ends the session, which rolls its transaction back"),
+                remedy("get_session_info", json!({"pid": 4711}), ActionClass::Read, true, "shows what it has done so far"),
             ],
             advice: vec!["Set idle_in_transaction_session_timeout so that the server does this by itself.".into()],
             explained_by: None,
@@ -224,37 +224,53 @@ mod tests {
             title: "Statistics are young".into(),
             cause: "They were reset 20 minutes ago, so figures over time say little.".into(),
             evidence: vec![],
-            remedies: vec![remedy("run_sql", json!({"sql": "select 'it''s'", "limits": {"rows": 5}}), ActionClass::Write, true, "")],
+            remedies: vec![remedy(
+                "run_sql",
+                json!({"sql": "select 'it''s'", "limits": {"rows": 5}}),
+                ActionClass::Write,
+                true,
+                "",
+            )],
             advice: vec![],
             explained_by: None,
         };
         let mut troubled = diagnosis(vec![note, blocked, holder]);
-        troubled.not_checked =
-            vec![NotChecked { check: "replication".into(), reason: "the role lacks pg_monitor: grant it to see standbys".into() }];
+        troubled.not_checked = vec![NotChecked {
+            check: "replication".into(),
+            reason: "the role lacks pg_monitor: grant it to see standbys".into(),
+        }];
         troubled
     }
 
     #[test]
     fn a_diagnosis_reads_worst_first() {
-        insta::assert_snapshot!(text(&troubled(), Look { colour: false, width: 80 }));
+        insta::assert_snapshot!(text(&troubled(), Look { colour: false, width: 80, columns: None }));
     }
 
     #[test]
     fn in_a_narrow_terminal_it_wraps_and_commands_stay_whole() {
-        let shown = text(&troubled(), Look { colour: false, width: 48 });
-        for line in shown.lines().filter(|line| !line.contains("reeve tool run") && !line.starts_with(['✖', '▲', '●'])) {
+        let shown = text(&troubled(), Look { colour: false, width: 48, columns: None });
+        for line in shown.lines().filter(|line| !line.contains("reeve tool run") && !line.starts_with(['✖', '▲', '●']))
+        {
             assert!(line.chars().count() <= 48, "{line}");
         }
-        assert!(shown.contains("\n      reeve tool run terminate_connection pid=4711 --target prod-db --purpose remediation\n"));
+        assert!(
+            shown.contains(
+                "\n      reeve tool run terminate_connection pid=4711 --target prod-db --purpose remediation\n"
+            )
+        );
     }
 
     #[test]
     fn good_news_is_short() {
-        let shown = text(&diagnosis(vec![]), Look { colour: false, width: 80 });
+        let shown = text(&diagnosis(vec![]), Look { colour: false, width: 80, columns: None });
         assert_eq!(shown, "prod-db  PostgreSQL 15.4\n\nNothing is wrong; 42 checks in 1.8 s.\n");
         let mut partly = diagnosis(vec![]);
         partly.not_checked = vec![NotChecked { check: "locks".into(), reason: "timed out".into() }];
-        assert!(text(&partly, Look { colour: false, width: 80 }).ends_with("Nothing wrong was found; 42 checks in 1.8 s, 1 not checked.\n"));
+        assert!(
+            text(&partly, Look { colour: false, width: 80, columns: None })
+                .ends_with("Nothing wrong was found; 42 checks in 1.8 s, 1 not checked.\n")
+        );
     }
 
     #[test]
@@ -267,7 +283,7 @@ mod tests {
                 remedy.arguments.insert("name".into(), json!("a; rm -rf $HOME\x07"));
             }
         }
-        let shown = text(&bad, Look { colour: false, width: 80 });
+        let shown = text(&bad, Look { colour: false, width: 80, columns: None });
         assert!(!shown.contains(['\x1b', '\x07']));
         assert!(shown.contains("'name=a; rm -rf $HOME\u{fffd}'"));
         assert!(shown.contains("--target 'postgres://app:***@db/prod'"));

@@ -87,7 +87,9 @@ pub(crate) fn count(n: usize, word: &str) -> String {
 /// A text that a POSIX shell takes as one word.
 pub(crate) fn shell(word: &str) -> String {
     let plain = !word.is_empty()
-        && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | ',' | '@' | '%' | '+' | '='));
+        && word.chars().all(|c| {
+            c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | ',' | '@' | '%' | '+' | '=')
+        });
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
@@ -136,6 +138,8 @@ pub(crate) struct Table {
 
 /// The widest column, in characters, except the last one.
 const CELL_WIDTH_MAX: usize = 60;
+/// Columns as narrow as this are never narrowed, and the last one gets as much: ids are copied from them.
+const ID_WIDTH: usize = 34;
 
 impl Table {
     /// An empty table.
@@ -150,8 +154,12 @@ impl Table {
 
     /// Adds a row whose cells carry tones.
     pub(crate) fn toned<const N: usize>(&mut self, cells: [(String, Option<Tone>); N]) {
-        let cells = cells.map(|(text, tone)| (shorten(&one_line(&text), CELL_WIDTH_MAX), tone));
-        self.rows.push(cells.into());
+        let last = N.saturating_sub(1);
+        let fit = |(at, (text, tone)): (usize, (String, Option<Tone>))| {
+            let line = one_line(&text);
+            (if at == last { line } else { shorten(&line, CELL_WIDTH_MAX) }, tone)
+        };
+        self.rows.push(cells.into_iter().enumerate().map(fit).collect());
     }
 
     /// The table; `empty` when it has no rows.
@@ -164,12 +172,16 @@ impl Table {
             let heading = self.headings.get(column).map_or(0, |heading| heading.len());
             cells.max().unwrap_or(0).max(heading)
         };
-        let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
+        let mut widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
+        narrow(&mut widths, look.columns);
+        let before: usize = widths.iter().rev().skip(1).map(|width| width + 2).sum();
+        let last_width = look.columns.map_or(usize::MAX, |columns| columns.saturating_sub(before).max(ID_WIDTH));
         let headings: Vec<_> = self.headings.iter().map(|heading| ((*heading).to_owned(), Some(Tone::Faint))).collect();
         let mut out = String::new();
         for row in std::iter::once(&headings).chain(&self.rows) {
             let mut line = String::new();
             for (at, ((text, tone), width)) in row.iter().zip(&widths).enumerate() {
+                let text = &shorten(text, if at + 1 < row.len() { *width } else { last_width });
                 line.push_str(&tone.map_or_else(|| text.clone(), |tone| look.paint(tone, text)));
                 if at + 1 < row.len() {
                     line.push_str(&" ".repeat(width - text.chars().count() + 2));
@@ -179,6 +191,18 @@ impl Table {
             out.push('\n');
         }
         out
+    }
+}
+
+/// Narrows the widest columns until a row fits the terminal, but never so far that an id would be cut.
+fn narrow(widths: &mut [usize], columns: Option<usize>) {
+    let Some((_, before)) = widths.split_last_mut() else { return };
+    let room = columns.map_or(usize::MAX, |columns| columns.saturating_sub(ID_WIDTH));
+    while before.iter().map(|width| width + 2).sum::<usize>() > room {
+        match before.iter_mut().max() {
+            Some(widest) if *widest > ID_WIDTH => *widest -= 1,
+            _ => return,
+        }
     }
 }
 
@@ -201,11 +225,14 @@ pub(crate) fn pairs(look: Look, pairs: &[(&str, String)]) -> String {
 mod tests {
     use super::*;
 
-    const LOOK: Look = Look { colour: false, width: 40 };
+    const LOOK: Look = Look { colour: false, width: 40, columns: None };
 
     #[test]
     fn nothing_that_steers_a_terminal_gets_through() {
-        assert_eq!(clean("a\x1b]0;owned\x07b\u{202e}c\u{9b}31m\r\n\td"), "a\u{fffd}]0;owned\u{fffd}b\u{fffd}c\u{fffd}31m\u{fffd}\n\td");
+        assert_eq!(
+            clean("a\x1b]0;owned\x07b\u{202e}c\u{9b}31m\r\n\td"),
+            "a\u{fffd}]0;owned\u{fffd}b\u{fffd}c\u{fffd}31m\u{fffd}\n\td"
+        );
         assert_eq!(one_line("two\n  lines"), "two lines");
     }
 
@@ -245,6 +272,26 @@ mod tests {
         let coloured = table().text(Look { colour: true, ..LOOK }, "nothing");
         assert_eq!(anstyle_free(&coloured), plain);
         assert_eq!(Table::new(&["ID"]).text(LOOK, "Nothing."), "Nothing.\n");
+    }
+
+    #[test]
+    fn only_a_terminal_cuts_the_last_column() {
+        let mut table = Table::new(&["ID", "SAYS"]);
+        table.row(["a".into(), "word ".repeat(20)]);
+        let line = |look| table.text(look, "").lines().nth(1).map(|line| line.chars().count());
+        assert_eq!(line(LOOK), Some(4 + 99));
+        assert_eq!(line(Look { columns: Some(40), ..LOOK }), Some(40));
+        assert_eq!(line(Look { columns: Some(5), ..LOOK }), Some(4 + ID_WIDTH));
+    }
+
+    #[test]
+    fn a_terminal_narrows_wide_columns_but_never_ids() {
+        let mut widths = [30, 60, 50, 10];
+        narrow(&mut widths, Some(120));
+        assert_eq!(widths, [30, 34, 34, 10]);
+        let mut roomy = [30, 60, 10];
+        narrow(&mut roomy, Some(140));
+        assert_eq!(roomy, [30, 60, 10]);
     }
 
     fn anstyle_free(text: &str) -> String {

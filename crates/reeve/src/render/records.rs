@@ -54,7 +54,9 @@ fn outcome_of(event: &Value) -> String {
 fn tone_of(outcome: &str) -> Option<Tone> {
     match outcome {
         "success" | "succeeded" | "allow" | "approved" | "completed" | "verified_ok" => Some(Tone::Good),
-        "deny" | "denied" | "error" | "failed" | "unknown" | "verified_failed" | "escalation_required" => Some(Tone::Critical),
+        "deny" | "denied" | "error" | "failed" | "unknown" | "verified_failed" | "escalation_required" => {
+            Some(Tone::Critical)
+        }
         "require_approval" | "pending" | "awaiting_approval" | "verified_warning" => Some(Tone::Warning),
         _ => None,
     }
@@ -119,7 +121,8 @@ pub(crate) fn action(action: &Value, look: Look) -> String {
             ("Error", field(action, "error")),
         ],
     );
-    let answer = action.get("text").or_else(|| action.pointer("/result/output")).or_else(|| action.pointer("/result/text"));
+    let answer =
+        action.get("text").or_else(|| action.pointer("/result/output")).or_else(|| action.pointer("/result/text"));
     if let Some(text) = answer.and_then(Value::as_str).filter(|text| !text.is_empty()) {
         let _ = write!(out, "\n{}\n", clean(text).trim_end());
     }
@@ -251,7 +254,8 @@ pub(crate) fn databases(databases: &[Value], look: Look) -> String {
 /// What checking the whole log found.
 pub(crate) fn verdict(verdict: &Value, look: Look) -> String {
     let valid = verdict.get("valid").and_then(Value::as_bool) == Some(true);
-    let (words, tone) = if valid { ("The log is in order", Tone::Good) } else { ("THE LOG IS NOT IN ORDER", Tone::Critical) };
+    let (words, tone) =
+        if valid { ("The log is in order", Tone::Good) } else { ("THE LOG IS NOT IN ORDER", Tone::Critical) };
     let mut out = format!("{}\n\n", look.paint(tone, words));
     let ranges = |name: &str| {
         let list = verdict.get(name).map(|list| super::entries(list, name)).unwrap_or_default();
@@ -289,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    const LOOK: Look = Look { colour: false, width: 80 };
+    const LOOK: Look = Look { colour: false, width: 80, columns: None };
 
     #[test]
     fn records_show_who_did_what_and_how_it_ended() {

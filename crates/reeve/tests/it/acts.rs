@@ -1,6 +1,6 @@
 //! One governed act on a real database, from request to proof, as its users see it.
 
-use reeve_testkit::PostgresServer;
+use reeve_testkit::postgres::PostgresServer;
 use serde_json::json;
 
 use crate::server::{ASK, Home, text};

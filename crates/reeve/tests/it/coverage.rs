@@ -1,6 +1,6 @@
 //! Every way to act leaves a record: each registered tool, each route that changes something.
 
-use reeve_testkit::PostgresServer;
+use reeve_testkit::postgres::PostgresServer;
 use serde_json::{Map, Value, json};
 
 use crate::server::{ASK, Home, Server};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reeve_testkit::PostgresServer;
+use reeve_testkit::postgres::PostgresServer;
 use serde_json::{Value, json};
 
 use crate::server::{ASK, Home, Server};
@@ -30,15 +30,15 @@ fn an_approved_act_happens_once_however_often_the_server_is_killed() {
     let mut server = home.start();
     let agent = server.service("night-agent", &["sre-automation"]);
     let mut asked: Vec<(u32, String)> = Vec::new();
+    let client = reqwest::blocking::Client::new();
 
     for round in 0..ROUNDS {
         let question = ask(&server, &agent, round);
         let approval = question["approval_id"].as_str().expect("an id").to_owned();
         asked.push((round, question["action_id"].as_str().expect("an id").to_owned()));
-        let (url, token) = (server.url.clone(), server.token().to_owned());
+        let (url, token, client) = (server.url.clone(), server.token().to_owned(), client.clone());
         // The answer may never come: the server is killed while it works on it.
         let approving = std::thread::spawn(move || {
-            let client = reqwest::blocking::Client::new();
             let answer = client
                 .post(format!("{url}/api/v1/approvals/{approval}/approve"))
                 .bearer_auth(token)

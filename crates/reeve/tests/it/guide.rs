@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use reeve_testkit::PostgresServer;
+use reeve_testkit::postgres::PostgresServer;
 use serde_json::json;
 
 use crate::server::{Home, REEVE, Server, text};
@@ -33,7 +33,8 @@ fn guide(postgres: &PostgresServer) -> (Home, Server) {
     let home = Home::new()
         .with_file("HELPDESK_INFRA_CONFIG", "infrastructure.json", &inventory.to_string())
         .with_file("HELPDESK_POLICY_FILE", "policies.yaml", FLAT)
-        .with("HELPDESK_IDENTITY_PROVIDER", "none");
+        .with("HELPDESK_IDENTITY_PROVIDER", "none")
+        .with("REEVE_LISTEN", "127.0.0.1:0");
     for name in ["approvals", "govexplain"] {
         symlink(REEVE, home.path().join(name)).expect("a link");
     }
