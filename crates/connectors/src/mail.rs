@@ -63,7 +63,8 @@ impl Mailer {
     /// A mailer with these settings. An account's password is only ever sent over TLS.
     pub fn new(settings: &MailSettings) -> Result<Self, MailError> {
         let mailbox = |text: &String| text.parse::<Mailbox>().map_err(|_| MailError::BadAddress(text.clone()));
-        let parameters = TlsParameters::new(settings.host.clone()).map_err(|_| MailError::BadServer(settings.host.clone()))?;
+        let parameters =
+            TlsParameters::new(settings.host.clone()).map_err(|_| MailError::BadServer(settings.host.clone()))?;
         let tls = match (settings.port, &settings.user) {
             (465, _) => Tls::Wrapper(parameters),
             (_, Some(_)) => Tls::Required(parameters),

@@ -92,10 +92,13 @@ impl Claimed {
             Ok(reply) => (reply.status, reply.kept.as_ref().unwrap_or(&reply.body).clone()),
             Err(problem) => (problem.status(), problem.to_json(&self.caller.request_id)),
         };
-        let stored = self
-            .store
-            .answer_claim(self.caller.tenant(), &self.who(), &self.key, status.as_u16(), kept.to_string())
-            .await;
+        let (tenant, who) = (self.caller.tenant(), self.who());
+        // What could not be begun may be sent again: its answer is not the answer.
+        let stored = if status == StatusCode::SERVICE_UNAVAILABLE {
+            self.store.release_claim(tenant, &who, &self.key).await
+        } else {
+            self.store.answer_claim(tenant, &who, &self.key, status.as_u16(), kept.to_string()).await
+        };
         if let Err(error) = stored {
             tracing::error!("the answer to an idempotency key could not be kept: {}", error.chain());
         }

@@ -13,7 +13,7 @@ use crate::problem::PROBLEM_JSON;
 const ABOUT: &str = "A steward for AI agents: tools that reach real systems, one gate that every act passes, one inbox \
     for people, one record that can be proved. Every path under /api/v1 answers under /v1, too.";
 
-/// The OpenAPI 3.1 document of this version, as it is served under `/openapi.json`.
+/// The OpenAPI 3.1 document of this version, as it is served under `/api/v1/openapi.json`.
 pub fn document(version: &str) -> String {
     let routes = declare::all();
     let mut document = serde_json::to_value(&routes.api).unwrap_or_else(|_| json!({}));
@@ -104,7 +104,7 @@ pub(crate) fn page(document: &Value) -> String {
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}: API</title><style>{STYLE}</style></head><body><h1>{title} {}</h1><p>{}</p>\
-         <p><a href=\"/openapi.json\">openapi.json</a></p>",
+         <p><a href=\"/api/v1/openapi.json\">openapi.json</a></p>",
         text(&document["info"]["version"]),
         text(&document["info"]["description"]),
     );

@@ -111,7 +111,7 @@ impl IntoResponse for Problem {
 /// No route has this path.
 pub(crate) async fn no_such_path(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(ProblemCode::NotFound, format!("there is nothing at `{path}`; /docs lists what there is"))
+    Problem::new(ProblemCode::NotFound, format!("there is nothing at `{path}`; /api/docs lists what there is"))
 }
 
 /// The path exists, but not for this method.

@@ -110,8 +110,13 @@ fn fill(dir: &Path, records: u64) -> Result<(), Box<dyn std::error::Error>> {
             let entries = (0..batch)
                 .map(|_| {
                     let trace = TraceId::new("tr", clock.now(), clock.random());
-                    let mut event =
-                        Event::new(EventType::ToolExecution, TenantId::default_tenant(), trace, clock.now(), clock.random());
+                    let mut event = Event::new(
+                        EventType::ToolExecution,
+                        TenantId::default_tenant(),
+                        trace,
+                        clock.now(),
+                        clock.random(),
+                    );
                     event.note = "a record of ordinary length, with the words that such a record has".repeat(6);
                     Entry::from(event)
                 })
@@ -129,7 +134,8 @@ fn governed_reads() -> Result<(), Box<dyn std::error::Error>> {
     let postgres = PostgresServer::start();
     let home = tempfile::tempdir()?;
     let inventory = home.path().join("infrastructure.json");
-    let servers = json!({"db_servers": {"shop": {"connection_string": postgres.superuser_dsn(), "tags": ["production"]}}});
+    let servers =
+        json!({"db_servers": {"shop": {"connection_string": postgres.superuser_dsn(), "tags": ["production"]}}});
     std::fs::write(&inventory, servers.to_string())?;
     let inventory = inventory.display().to_string();
     let (_server, _, url) = start(&home.path().join("data"), &[("REEVE_INVENTORY_FILE", &inventory)])?;

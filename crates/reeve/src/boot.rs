@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use reeve_gate::{Clock, Gate, GateOptions, Registry, SystemClock};
+use reeve_gate::{Clock, Gate, GateOptions, OperatingMode, Registry, SystemClock};
 use reeve_http::HttpOptions;
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
@@ -35,11 +35,12 @@ pub(crate) struct Built {
 
 /// Puts a platform together from a configuration. Nothing runs yet, and nothing listens.
 pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
+    complies(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&config.data_dir, Arc::clone(&clock))
         .map_err(|error| anyhow::anyhow!(error.chain()))
         .with_context(|| format!("the data directory {} cannot be used", config.data_dir.display()))?;
-    let environment: reeve_platform::policies::Environment = Arc::new(|name| crate::config::surroundings::variable(name));
+    let environment: reeve_platform::policies::Environment = Arc::new(crate::config::surroundings::variable);
     let (policies, set) = Policies::load(config.policy_files.clone(), environment, clock.now())?;
     let inventory = Arc::new(InventoryHolder::load(config.inventory_file.clone(), targets::same_target())?);
     let identity = Arc::new(Identity::load(
@@ -73,8 +74,27 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
     });
     platform.policies().keep_text(&platform).await;
     let token = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
-    let router = reeve_http::router(platform.clone(), HttpOptions { config: crate::config::shown_json(config), ..HttpOptions::default() });
+    let router = reeve_http::router(
+        platform.clone(),
+        HttpOptions { config: crate::config::shown_json(config), ..HttpOptions::default() },
+    );
     Ok(Built { platform, router, token })
+}
+
+/// In the governed modes nothing may start that nobody has thought about.
+fn complies(config: &Config) -> anyhow::Result<()> {
+    if config.mode == OperatingMode::Normal {
+        return Ok(());
+    }
+    if config.policy_files.is_empty() {
+        anyhow::bail!(
+            "this mode needs policies of your own, and none are set; name them in policy.files (REEVE_POLICY_FILES)"
+        );
+    }
+    if config.inventory_file.is_none() {
+        tracing::warn!("this mode expects an inventory; without one any target is taken, and policies see no tags");
+    }
+    Ok(())
 }
 
 fn provider(provider: Provider) -> IdentityProvider {

@@ -233,6 +233,8 @@ impl Client {
     /// Ends what runs in this process; the store signs its last checkpoint.
     pub(crate) async fn close(self) {
         if let Way::Here(built) = self.way {
+            // An act that an answer has just let begin must not be cut off by our leaving.
+            built.platform.gate().drain(PATIENCE, CONNECT_PATIENCE).await;
             let _ = tokio::time::timeout(CONNECT_PATIENCE, built.platform.store().close()).await;
         }
     }

@@ -43,10 +43,8 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     });
     announce(&platform, &addresses).await;
     let url_file = config.data_dir.join(URL_FILE);
-    if let Some(url) = addresses.first() {
-        // Commands on this machine find the server by it, whatever port it was given.
-        reeve_store::write_private(&url_file, &format!("{url}\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
-    }
+    // Commands on this machine find the server by it, whatever port it was given.
+    reeve_store::write_private(&url_file, &addresses.join("\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
 
     loop {
         match signals.next().await {
@@ -74,9 +72,9 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 async fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}; is another server there? Choose another with --listen"))?;
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; is another server there? Choose another with --listen")
+        })?;
         listeners.push(listener);
     }
     Ok(listeners)
@@ -93,12 +91,7 @@ async fn announce(platform: &Platform, addresses: &[String]) {
 type Task<T> = tokio::task::JoinHandle<T>;
 
 /// Waits for everything to end, as long as it may. Says how many acts were cut off.
-async fn wind_down(
-    platform: &Platform,
-    limits: ShutdownConfig,
-    http: Task<()>,
-    beside: Task<()>,
-) -> Option<usize> {
+async fn wind_down(platform: &Platform, limits: ShutdownConfig, http: Task<()>, beside: Task<()>) -> Option<usize> {
     let last = limits.hard.saturating_sub(limits.grace);
     let cut_off = platform.gate().drain(limits.grace, last).await;
     let _ = tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(http, beside) }).await;

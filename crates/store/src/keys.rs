@@ -207,4 +207,17 @@ impl Store {
         })
         .await
     }
+
+    /// Gives an idempotency key back whose request could not even be begun, so that it may be sent again.
+    pub async fn release_claim(&self, tenant: &TenantId, principal: &str, idem_key: &str) -> Result<(), StoreError> {
+        let (tenant, principal, idem_key) = (tenant.as_str().to_owned(), principal.to_owned(), idem_key.to_owned());
+        self.write(move |db| {
+            db.execute(
+                "DELETE FROM idempotency WHERE tenant = ?1 AND principal = ?2 AND idem_key = ?3 AND status IS NULL",
+                params![tenant, principal, idem_key],
+            )?;
+            Ok(())
+        })
+        .await
+    }
 }

@@ -177,6 +177,8 @@ impl Writer {
                 Ok(job) => {
                     let jobs: Vec<Job> = std::iter::once(job).chain(waiting.try_iter().take(BATCH_MAX)).collect();
                     if let Some(done) = self.serve(jobs) {
+                        // Closed means closed: whoever is told may move or copy the files.
+                        drop(self);
                         let _ = done.send(());
                         return;
                     }

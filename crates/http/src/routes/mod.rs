@@ -41,6 +41,8 @@ fn public(routes: Routes) -> Routes {
         .outside(Permission::Public, routes!(health::ready))
         .outside(Permission::Public, routes!(pages::description))
         .outside(Permission::Public, routes!(pages::docs))
+        .alias(Permission::Public, "/openapi.json", routes!(pages::description))
+        .alias(Permission::Public, "/docs", routes!(pages::docs))
         .outside(Permission::Public, routes!(pages::problem))
         .outside(Permission::Public, routes!(health::metrics))
 }

@@ -15,13 +15,13 @@ use crate::openapi;
 use crate::problem::Problem;
 
 /// This description, OpenAPI 3.1.
-#[utoipa::path(get, path = "/openapi.json", tag = "description", responses((status = 200, description = "The document.", body = Value)))]
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "description", responses((status = 200, description = "The document.", body = Value)))]
 pub(crate) async fn description(State(app): State<App>) -> Response {
     ([(CONTENT_TYPE, "application/json")], app.shared.description.clone()).into_response()
 }
 
 /// This description as a page.
-#[utoipa::path(get, path = "/docs", tag = "description",
+#[utoipa::path(get, path = "/api/docs", tag = "description",
     responses((status = 200, description = "The page.", body = String, content_type = "text/html")))]
 pub(crate) async fn docs(State(app): State<App>) -> Result<Response, Problem> {
     let document: Value = serde_json::from_str(&app.shared.description).map_err(Problem::internal)?;

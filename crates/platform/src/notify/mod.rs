@@ -102,10 +102,7 @@ impl Platform {
             if let Err(error) = self.fill_outbox().await {
                 tracing::error!("notices could not be prepared: {error}");
             }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.carry_outbox() => {}
-            }
+            self.carry_outbox(&stop).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(IDLE) => {}
@@ -171,7 +168,7 @@ impl Platform {
         }))
     }
 
-    async fn carry_outbox(&self) {
+    async fn carry_outbox(&self, stop: &CancellationToken) {
         let now = self.clock().now();
         let due = match self.store().due_deliveries(now).await {
             Ok(due) => due,
@@ -183,7 +180,11 @@ impl Platform {
             if let Err(error) = self.store().begin_delivery(delivery.delivery_id, next).await {
                 return tracing::error!("a notice waits until the outbox can be written: {}", error.chain());
             }
-            let told = self.try_to_tell(&delivery).await;
+            // A try may be broken off; that something arrived is noted even while the server stops.
+            let told = tokio::select! {
+                () = stop.cancelled() => return,
+                told = self.try_to_tell(&delivery) => told,
+            };
             let now = self.clock().now();
             let noted = match told {
                 Ok(()) => self.store().delivered(delivery.delivery_id, now).await,

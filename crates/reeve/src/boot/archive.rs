@@ -54,7 +54,11 @@ impl Archive for StoreArchive {
         Box::pin(async move {
             let found = self.store.upload(&principal.tenant, upload_id, self.clock.now()).await;
             let found = found.map_err(|error| error.chain())?;
-            Ok(found.map(|kept| Upload { filename: kept.filename, uploaded_at: kept.uploaded_at, content: kept.content }))
+            Ok(found.map(|kept| Upload {
+                filename: kept.filename,
+                uploaded_at: kept.uploaded_at,
+                content: kept.content,
+            }))
         })
     }
 

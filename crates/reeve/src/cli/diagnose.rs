@@ -20,6 +20,8 @@ Examples:
   reeve diagnose 'host=db1 dbname=shop user=monitor'  a connection string
   reeve diagnose postgresql://monitor@db1/shop
   reeve diagnose prod-db --output json | jq '.findings[].code'
+  reeve diagnose prod-db --baseline save              remember a good day
+  reeve diagnose prod-db --baseline compare           and say what has changed since
 
 Exit codes:
   0  nothing is wrong (information may have been found)
@@ -31,8 +33,29 @@ Exit codes:
 pub(super) struct Diagnose {
     /// An id of the inventory, or a connection string or URI; not needed when the inventory holds one database
     target: Option<String>,
+    /// Remember this look as the normal day of the database, or say what has changed since
+    #[arg(long, value_enum, value_name = "WHAT")]
+    baseline: Option<Baseline>,
     #[command(flatten)]
     why: Why,
+}
+
+/// What to do with the normal day of a database.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Baseline {
+    /// Remember this look
+    Save,
+    /// Say what has changed since the last one that was saved
+    Compare,
+}
+
+impl Baseline {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Save => "save",
+            Self::Compare => "compare",
+        }
+    }
 }
 
 /// Why something is asked for.
@@ -69,6 +92,7 @@ pub(super) async fn run(mut command: Diagnose, session: &mut Session) -> Outcome
     command.why.set_default(Purpose::Diagnostic);
     let mut body = json!({});
     put(&mut body, "target", command.target.as_deref());
+    put(&mut body, "baseline", command.baseline.map(Baseline::word));
     command.why.put(&mut body);
     let name = command.target.as_deref().map_or_else(|| "the database".to_owned(), reeve_types::mask_dsn);
     let ask = Ask::post("/diagnose", &body).patience(LONG_PATIENCE);
@@ -91,10 +115,11 @@ pub(super) async fn run(mut command: Diagnose, session: &mut Session) -> Outcome
 }
 
 fn verdict(diagnosis: &Diagnosis) -> u8 {
-    match (diagnosis::is_bad(diagnosis), diagnosis.checks_run) {
-        (true, _) => exit::BAD_NEWS,
-        (false, 0) => exit::COULD_NOT,
-        (false, _) => exit::DONE,
+    match (diagnosis.reachable, diagnosis::is_bad(diagnosis)) {
+        // What kept us out is a finding too, but nobody has looked inside.
+        (false, _) => exit::COULD_NOT,
+        (true, true) => exit::BAD_NEWS,
+        (true, false) => exit::DONE,
     }
 }
 
@@ -108,15 +133,15 @@ mod tests {
         let finding = |severity: &str| {
             format!(r#"{{"code":"x","severity":"{severity}","title":"","cause":"","evidence":[],"remedies":[]}}"#)
         };
-        let diagnosis = |findings: &str, checks: u32| {
+        let diagnosis = |findings: &str, reachable: bool| {
             format!(
-                r#"{{"target":"t","server_version":null,"duration_ms":1,"findings":[{findings}],"not_checked":[],"checks_run":{checks}}}"#
+                r#"{{"target":"t","server_version":null,"duration_ms":1,"findings":[{findings}],"not_checked":[],"reachable":{reachable}}}"#
             )
         };
-        assert_eq!(told(&diagnosis("", 9)), exit::DONE);
-        assert_eq!(told(&diagnosis(&finding("info"), 9)), exit::DONE);
-        assert_eq!(told(&diagnosis(&finding("warning"), 9)), exit::BAD_NEWS);
-        assert_eq!(told(&diagnosis(&finding("critical"), 0)), exit::BAD_NEWS, "out of reach is a finding");
-        assert_eq!(told(&diagnosis("", 0)), exit::COULD_NOT);
+        assert_eq!(told(&diagnosis("", true)), exit::DONE);
+        assert_eq!(told(&diagnosis(&finding("info"), true)), exit::DONE);
+        assert_eq!(told(&diagnosis(&finding("warning"), true)), exit::BAD_NEWS);
+        assert_eq!(told(&diagnosis(&finding("critical"), false)), exit::COULD_NOT, "nobody has looked inside");
+        assert_eq!(told(&diagnosis("", false)), exit::COULD_NOT);
     }
 }

@@ -155,9 +155,9 @@ async fn without_a_server_commands_work_on_the_data_directory() {
     let (code, tools) = run(&["tools", "--json"]).await;
     assert_eq!(code, Ok(exit::DONE));
     assert!(tools.contains("\"name\":\"diagnose\""), "{tools}");
-    // Nothing listens on port 9 of the loopback interface, which is a finding and no failure.
+    // Nothing listens on port 9 of the loopback interface: a finding, and nobody has looked inside.
     let (code, diagnosis) = run(&["diagnose", "host=127.0.0.1 port=9 password=hush"]).await;
-    assert_eq!(code, Ok(exit::BAD_NEWS), "{diagnosis}");
+    assert_eq!(code, Ok(exit::COULD_NOT), "{diagnosis}");
     assert!(diagnosis.contains("CRITICAL") && !diagnosis.contains("hush"), "{diagnosis}");
     let (code, waiting) = run(&["tool", "run", "cancel_query", "pid=1", "--target", "host=127.0.0.1 port=9"]).await;
     assert_eq!(code, Ok(exit::AWAITING_APPROVAL));

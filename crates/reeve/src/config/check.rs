@@ -302,9 +302,13 @@ impl Check<'_> {
     }
 
     fn verify(&mut self) -> VerifyConfig {
-        let attempts = self.number("verify.attempts", 3, 1..=ATTEMPTS_MAX);
-        let initial_delay = self.seconds("verify.initial_delay_s", 3);
-        let max_delay = self.seconds("verify.max_delay_s", initial_delay.as_secs().max(15));
+        let attempts = self.number("verify.attempts", 8, 1..=ATTEMPTS_MAX);
+        // Most changes show within milliseconds; the guide's variable counts whole seconds.
+        let initial_delay = match self.setting("verify.initial_delay_s") {
+            Some(_) => self.seconds("verify.initial_delay_s", 1),
+            None => Duration::from_millis(100),
+        };
+        let max_delay = self.seconds("verify.max_delay_s", initial_delay.as_secs().max(5));
         if max_delay < initial_delay {
             let key = if self.setting("verify.max_delay_s").is_some() {
                 "verify.max_delay_s"
@@ -313,7 +317,7 @@ impl Check<'_> {
             };
             self.complain(&self.source(key), "the longest wait between checks is shorter than the first", "");
         }
-        VerifyConfig { attempts: u32::try_from(attempts).unwrap_or(3), initial_delay, max_delay }
+        VerifyConfig { attempts: u32::try_from(attempts).unwrap_or(8), initial_delay, max_delay }
     }
 
     fn shutdown(&mut self) -> ShutdownConfig {

@@ -92,7 +92,7 @@ keys! {
         "The directory that holds everything Reeve remembers: state, audit log, keys. Only its owner may read it.";
     "mode", Text, ["HELPDESK_OPERATING_MODE"], "readonly",
         "`readonly`: policy alone decides; `readonly-governed`: everything that changes something is refused, whatever \
-         policy says; `fix`: policy decides, and changes are expected.";
+         policy says; `fix`: policy decides. The last two start only with policies of your own.";
     "require_purpose_for_sensitive", Switch, ["HELPDESK_REQUIRE_PURPOSE_FOR_SENSITIVE"], "false",
         "Refuse acts on resources of sensitivity `pii` or `critical` unless the caller declares a purpose.";
     "policy.files", PathList, ["HELPDESK_POLICY_FILE"], "",
@@ -126,11 +126,11 @@ keys! {
         "Who gets them.";
     "audit.socket", Path, ["HELPDESK_AUDIT_SOCKET"], "",
         "A unix socket on which every new record is streamed, one JSON object per line.";
-    "verify.attempts", Number, ["HELPDESK_VERIFY_MAX_ATTEMPTS"], "3",
+    "verify.attempts", Number, ["HELPDESK_VERIFY_MAX_ATTEMPTS"], "8",
         "How often a change is re-checked before it counts as not having taken effect.";
-    "verify.initial_delay_s", Number, ["HELPDESK_VERIFY_INITIAL_DELAY_S"], "3",
+    "verify.initial_delay_s", Number, ["HELPDESK_VERIFY_INITIAL_DELAY_S"], "0.1",
         "Seconds before the second check; each further wait is twice as long.";
-    "verify.max_delay_s", Number, ["HELPDESK_VERIFY_MAX_DELAY_S"], "15",
+    "verify.max_delay_s", Number, ["HELPDESK_VERIFY_MAX_DELAY_S"], "5",
         "The longest wait between two checks, in seconds.";
     "shutdown.grace_seconds", Number, [], "15",
         "How long work in progress may go on after the server was told to stop.";

@@ -44,8 +44,8 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(config.approval.expiry.as_secs(), 3600);
     assert_eq!(config.approval.valid_for.as_secs(), 600);
     assert_eq!(
-        (config.verify.attempts, config.verify.initial_delay.as_secs(), config.verify.max_delay.as_secs()),
-        (3, 3, 15)
+        (config.verify.attempts, config.verify.initial_delay.as_millis(), config.verify.max_delay.as_secs()),
+        (8, 100, 5)
     );
     assert_eq!((config.shutdown.grace.as_secs(), config.shutdown.hard.as_secs()), (15, 20));
     assert_eq!((config.client.server.as_str(), config.client.server_named), ("http://127.0.0.1:8080", false));

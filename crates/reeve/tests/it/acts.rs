@@ -37,7 +37,9 @@ fn an_agent_asks_a_person_approves_and_the_record_proves_it() {
     assert_eq!(collected["action_id"], asked["action_id"], "the requester collects the result");
     assert_eq!(postgres.psql("select count(*) from t"), "1", "and nothing runs twice");
 
-    let events = server.get(&format!("/api/v1/events?action_class=write&tool_name=execute_statement&event_type=tool_execution")).expect(200);
+    let events = server
+        .get(&format!("/api/v1/events?action_class=write&tool_name=execute_statement&event_type=tool_execution"))
+        .expect(200);
     let event = events[0]["event_id"].as_str().expect("its record").to_owned();
     let proof = home.path().join("act.proof");
     let key = home.path().join("log.pub");
@@ -98,7 +100,8 @@ policies:
     let server = home.start();
     postgres.psql("create table t as select n as id from generate_series(1, 10) n");
     let body = |sql: &str| json!({"arguments": {"connection_string": "shop", "statement": sql}});
-    let few = server.post("/api/v1/tools/execute_statement/run", &body("update t set id = -id where id <= 5")).expect(200);
+    let few =
+        server.post("/api/v1/tools/execute_statement/run", &body("update t set id = -id where id <= 5")).expect(200);
     assert_eq!(few["affected"], 5, "{few}");
     let many = server.post("/api/v1/tools/execute_statement/run", &body("update t set id = 0 where id > -100"));
     assert_eq!(many.status, 422, "{}", many.text);
@@ -110,12 +113,14 @@ fn a_diagnosis_works_without_a_server_and_says_what_is_wrong() {
     let postgres = PostgresServer::start();
     let home = Home::new();
     let dsn = postgres.dsn("postgres", "no_such_database");
-    let output = home.command(crate::server::REEVE).args(["diagnose", &dsn, "--output", "json"]).output().expect("it runs");
+    let output =
+        home.command(crate::server::REEVE).args(["diagnose", &dsn, "--output", "json"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     let diagnosis: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(diagnosis["findings"].as_array().map(Vec::len), Some(1), "{diagnosis}");
     assert_eq!(diagnosis["findings"][0]["severity"], "critical");
-    let log = home.command(crate::server::REEVE).args(["audit", "verify", "--output", "json"]).output().expect("it runs");
+    let log =
+        home.command(crate::server::REEVE).args(["audit", "verify", "--output", "json"]).output().expect("it runs");
     let verdict: serde_json::Value = serde_json::from_slice(&log.stdout).expect("JSON");
     assert_eq!(verdict["valid"], true, "{verdict}");
     assert!(verdict["total_events"].as_u64().unwrap() >= 3, "the look was recorded: {verdict}");
@@ -126,7 +131,11 @@ fn a_password_in_a_target_reaches_no_file_and_no_output() {
     let home = Home::new();
     let secret = "hunter2-unlikely-text";
     let dsn = format!("host=127.0.0.1 port=1 user=u dbname=d password={secret}");
-    for arguments in [vec!["diagnose", &dsn], vec!["tool", "run", "check_connection", "--target", &dsn], vec!["tool", "run", "run_vacuum", "table=public.t", "--target", &dsn]] {
+    for arguments in [
+        vec!["diagnose", &dsn],
+        vec!["tool", "run", "check_connection", "--target", &dsn],
+        vec!["tool", "run", "run_vacuum", "table=public.t", "--target", &dsn],
+    ] {
         let output = home.command(crate::server::REEVE).args(&arguments).output().expect("it runs");
         assert!(!text(&output).contains(secret), "{arguments:?} printed it");
     }

@@ -58,11 +58,18 @@ fn an_approved_act_happens_once_however_often_the_server_is_killed() {
     let mut counts = std::collections::BTreeMap::<String, u32>::new();
     for (round, action) in &asked {
         let state = server.get(&format!("/api/v1/actions/{action}")).expect(200)["state"].clone();
-        let state = if state == "awaiting_approval" { "awaiting_approval".to_owned() } else { server.settled(action)["state"].as_str().unwrap_or_default().to_owned() };
-        let rows: u32 = postgres.psql(&format!("select count(*) from done where round = {round}")).parse().expect("a number");
+        let state = if state == "awaiting_approval" {
+            "awaiting_approval".to_owned()
+        } else {
+            server.settled(action)["state"].as_str().unwrap_or_default().to_owned()
+        };
+        let rows: u32 =
+            postgres.psql(&format!("select count(*) from done where round = {round}")).parse().expect("a number");
         match state.as_str() {
             "succeeded" => assert_eq!(rows, 1, "round {round} is recorded as done"),
-            "awaiting_approval" | "failed" | "stale" => assert_eq!(rows, 0, "round {round} is recorded as not done ({state})"),
+            "awaiting_approval" | "failed" | "stale" => {
+                assert_eq!(rows, 0, "round {round} is recorded as not done ({state})")
+            }
             "unknown" => assert!(rows <= 1, "round {round} happened twice"),
             other => panic!("round {round} ended as {other}"),
         }

@@ -53,11 +53,17 @@ fn named(home: &Home, server: &Server, program: &str, arguments: &[&str]) -> std
 fn the_flat_policy_file_means_what_the_guide_says() {
     let postgres = PostgresServer::start();
     let (_home, server) = guide(&postgres);
-    let read = server.get_as(None, "/api/v1/governance/explain?resource_type=database&resource_name=prod-db&action=read").expect(200);
+    let read = server
+        .get_as(None, "/api/v1/governance/explain?resource_type=database&resource_name=prod-db&action=read")
+        .expect(200);
     assert_eq!(read["decision"]["effect"], "allow", "{read}");
-    let write = server.get_as(None, "/api/v1/governance/explain?resource_type=database&resource_name=prod-db&action=write").expect(200);
+    let write = server
+        .get_as(None, "/api/v1/governance/explain?resource_type=database&resource_name=prod-db&action=write")
+        .expect(200);
     assert_eq!(write["decision"]["effect"], "require_approval", "{write}");
-    let destructive = server.get_as(None, "/api/v1/governance/explain?resource_type=database&resource_name=prod-db&action=destructive").expect(200);
+    let destructive = server
+        .get_as(None, "/api/v1/governance/explain?resource_type=database&resource_name=prod-db&action=destructive")
+        .expect(200);
     assert_eq!(destructive["decision"]["effect"], "deny", "{destructive}");
 }
 
@@ -97,7 +103,9 @@ fn decisions_are_explained_as_the_guide_shows() {
     let (home, server) = guide(&postgres);
     let kill = json!({"connection_string": "prod-db", "pid": 999_999});
     server.request("post", "/api/v1/db/terminate_connection", None, Some(&kill)).expect(403);
-    server.request("post", "/api/v1/db/get_server_info", None, Some(&json!({"connection_string": "prod-db"}))).expect(200);
+    server
+        .request("post", "/api/v1/db/get_server_info", None, Some(&json!({"connection_string": "prod-db"})))
+        .expect(200);
 
     let hour = named(&home, &server, "govexplain", &["--list", "--since", "1h"]);
     assert!(hour.status.success() && text(&hour).contains("prod-db"), "{}", text(&hour));

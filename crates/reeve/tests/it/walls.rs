@@ -32,7 +32,10 @@ fn assert_never(manifests: &Manifests, crates: &[&str], forbidden: &[&str]) {
 
 fn assert_only(manifests: &Manifests, dependency: &str, allowed: &[&str]) {
     for (name, depends) in manifests {
-        assert!(!depends.contains(dependency) || allowed.contains(&name.as_str()), "only {allowed:?} may know {dependency}, not {name}");
+        assert!(
+            !depends.contains(dependency) || allowed.contains(&name.as_str()),
+            "only {allowed:?} may know {dependency}, not {name}"
+        );
     }
 }
 
@@ -48,7 +51,11 @@ fn ways_in_and_ways_out_do_not_see_each_other() {
     let manifests = manifests();
     assert_never(&manifests, &["reeve-http", "reeve-platform"], &["reeve-postgres", "reeve-connectors"]);
     let above = ["reeve-http", "reeve-platform", "reeve-store"];
-    assert_never(&manifests, &["reeve-postgres", "reeve-connectors", "reeve-gate", "reeve-policy", "reeve-audit"], &above);
+    assert_never(
+        &manifests,
+        &["reeve-postgres", "reeve-connectors", "reeve-gate", "reeve-policy", "reeve-audit"],
+        &above,
+    );
 }
 
 #[test]
