@@ -58,8 +58,9 @@ fn main() {
 async fn appends(dir: &Path, beside: &Path) {
     let store = Store::open(dir, Arc::new(SystemClock)).unwrap();
     let written = bytes_written();
-    let of_store = callers("the store", || {
-        let store = store.clone();
+    let shared = store.clone();
+    let of_store = callers("the store", move || {
+        let store = shared.clone();
         async move {
             store.record(vec![], vec![entry()]).await.unwrap();
         }
@@ -70,7 +71,7 @@ async fn appends(dir: &Path, beside: &Path) {
     store.close().await;
     for (what, size) in [("the record alone", alone), ("what the store writes for it", usize::try_from(each).unwrap())] {
         let bare = Bare::start(&beside.join("bare"), size);
-        let of_bare = callers(&format!("bare write and fdatasync, {size} bytes ({what})"), || {
+        let of_bare = callers(&format!("bare write and fdatasync, {size} bytes ({what})"), move || {
             let bare = bare.clone();
             async move { bare.append().await }
         })

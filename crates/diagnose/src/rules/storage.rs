@@ -51,7 +51,7 @@ pub(super) fn sizes(evidence: &EvidenceSet, _: &Thresholds) -> Vec<Finding> {
     let total = sized.iter().fold(0_i64, |sum, (_, bytes)| sum.saturating_add(*bytes));
     let largest: Vec<String> = sized.iter().map(|(name, bytes)| format!("{name} {}", words::bytes(*bytes))).collect();
     let mut draft = Draft::new("disk_usage", Severity::Info, format!("the databases take {}", words::bytes(total)))
-        .cause("For orientation. How much is left on the disk cannot be seen by SQL; look on the host (check_disk).")
+        .cause("For orientation. How much is left on the disk cannot be seen by SQL; look on the host (`df`).")
         .data(format!("largest databases: {}", words::list(&largest, 3)), "pg_database_size", json!(sized));
     let mut tables: Vec<_> = evidence.tables.iter().flatten().collect();
     tables.sort_by_key(|table| std::cmp::Reverse(table.total_bytes));

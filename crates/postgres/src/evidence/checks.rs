@@ -89,7 +89,7 @@ pub(super) fn rest(server: &Server, gathered: &mut Gathered) -> Vec<Check> {
              EXTENSION pg_stat_statements;",
         ),
     }
-    gathered.not_checked("disk_space", "SQL does not tell how much of the disk is free; check_disk on the host does");
+    gathered.not_checked("disk_space", "SQL does not tell how much of the disk is free; `df` on the host does");
     checks
 }
 

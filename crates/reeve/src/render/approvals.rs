@@ -103,8 +103,7 @@ pub(crate) fn details(approval: &Value, look: Look) -> String {
     ));
     if let Some(arguments) = arguments(approval) {
         let _ = writeln!(out, "\n{}", look.paint(Tone::Faint, "Arguments"));
-        let pretty = serde_json::to_string_pretty(arguments).unwrap_or_else(|_| arguments.to_string());
-        for line in clean(&pretty).lines() {
+        for line in in_words(arguments) {
             let _ = writeln!(out, "  {line}");
         }
     }
@@ -112,6 +111,17 @@ pub(crate) fn details(approval: &Value, look: Look) -> String {
         let _ = writeln!(out, "{}", vote_line(vote));
     }
     out
+}
+
+/// One argument a line; what lies deeper is JSON, for that is what it is.
+fn in_words(arguments: &Value) -> Vec<String> {
+    let Value::Object(members) = arguments else { return vec![clean(&arguments.to_string())] };
+    let width = members.keys().map(|name| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, value): (&String, &Value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{:width$}  {}", clean(name), clean(&text))
+    };
+    members.iter().map(line).collect()
 }
 
 fn vote_line(vote: &Value) -> String {

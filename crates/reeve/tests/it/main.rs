@@ -5,5 +5,6 @@ mod coverage;
 mod crash;
 mod guide;
 mod lifecycle;
+mod notices;
 mod server;
 mod walls;
