@@ -171,7 +171,15 @@ impl Answer {
         let code = field("code").unwrap_or_default();
         let failure = Failure::could_not(message);
         match (self.status, code) {
-            (_, "policy_denied") => failure.code(exit::DENIED),
+            (_, "policy_denied") => {
+                let why = field("event_id")
+                    .map(|id| format!("`reeve explain --event {id}` shows every rule that was held against it"));
+                let failure = failure.code(exit::DENIED);
+                match why {
+                    Some(why) => failure.hint(why),
+                    None => failure,
+                }
+            }
             (_, "tool_failed") => failure.code(exit::BAD_NEWS),
             (_, "invalid_arguments" | "bad_request") => failure.code(exit::USAGE),
             (401, _) => failure.hint("give a key with --api-key or REEVE_API_KEY; `reeve keys create` makes one"),

@@ -1,6 +1,7 @@
 //! API keys, and the answers already given to idempotency keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reeve_types::{KeyId, PrincipalKind, TenantId};
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -53,6 +54,52 @@ pub enum Claim {
     },
     /// It was used for another request.
     Mismatch,
+}
+
+/// How many keys are kept in memory.
+const KNOWN_MAX: usize = 1024;
+
+/// Keys that hold, in memory: every request looks one up.
+///
+/// This process is the only one that writes the store, so what it has read stays true until it takes the key back. A key
+/// that is about to be taken back leaves before the write and never returns, however late an older look comes in.
+#[derive(Default)]
+pub(crate) struct KnownKeys {
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    held: HashMap<KeyId, StoredKey>,
+    taken_back: HashSet<KeyId>,
+}
+
+impl KnownKeys {
+    fn get(&self, id: &KeyId) -> Option<StoredKey> {
+        self.lock().held.get(id).cloned()
+    }
+
+    fn hold(&self, found: &StoredKey) {
+        let mut known = self.lock();
+        let id = &found.key.key_id;
+        if found.revoked_at.is_some() || known.taken_back.contains(id) {
+            return;
+        }
+        if known.held.len() >= KNOWN_MAX {
+            known.held.clear();
+        }
+        known.held.insert(id.clone(), found.clone());
+    }
+
+    fn take_back(&self, id: &KeyId) {
+        let mut known = self.lock();
+        known.held.remove(id);
+        known.taken_back.insert(id.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 const COLUMNS: &str = "key_id, tenant, kind, principal, roles, note, hash, created_us, revoked_us";
@@ -115,15 +162,23 @@ impl Store {
 
     /// One key by its public id, whatever its tenant: this is how a caller's tenant is found out.
     pub async fn key(&self, id: &KeyId) -> Result<Option<StoredKey>, StoreError> {
+        if let Some(known) = self.known_keys.get(id) {
+            return Ok(Some(known));
+        }
         let id = id.clone();
-        self.read(move |db| {
-            let row = db
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM keys WHERE key_id = ?1"))?
-                .query_row([id.as_str()], raw)
-                .optional()?;
-            row.map(stored).transpose()
-        })
-        .await
+        let found = self
+            .read(move |db| {
+                let row = db
+                    .prepare_cached(&format!("SELECT {COLUMNS} FROM keys WHERE key_id = ?1"))?
+                    .query_row([id.as_str()], raw)
+                    .optional()?;
+                row.map(stored).transpose()
+            })
+            .await?;
+        if let Some(found) = &found {
+            self.known_keys.hold(found);
+        }
+        Ok(found)
     }
 
     /// The keys of a tenant, oldest first.
@@ -140,6 +195,7 @@ impl Store {
 
     /// Takes a key back. Returns whether there was such a key that still held.
     pub async fn revoke_key(&self, tenant: &TenantId, id: &KeyId, at: jiff::Timestamp) -> Result<bool, StoreError> {
+        self.known_keys.take_back(id);
         let (tenant, id) = (tenant.as_str().to_owned(), id.clone());
         self.write(move |db| {
             let changed = db.execute(
@@ -219,5 +275,48 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(random: u128) -> StoredKey {
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let key = NewKey {
+            key_id: KeyId::new(at, random),
+            tenant: TenantId::default_tenant(),
+            kind: PrincipalKind::User,
+            principal: "alice".to_owned(),
+            roles: BTreeSet::from(["viewer".to_owned()]),
+            note: String::new(),
+            hash: "hash".to_owned(),
+            created_at: at,
+        };
+        StoredKey { key, revoked_at: None }
+    }
+
+    #[test]
+    fn a_key_that_was_taken_back_is_not_known_again_by_a_look_that_began_before() {
+        let (keys, key, other) = (KnownKeys::default(), stored(1), stored(1 << 100));
+        keys.hold(&key);
+        keys.hold(&other);
+        keys.take_back(&key.key.key_id);
+        keys.hold(&key);
+        assert!(keys.get(&key.key.key_id).is_none());
+        assert!(keys.get(&other.key.key_id).is_some(), "another key is not concerned");
+    }
+
+    #[test]
+    fn keys_that_no_longer_hold_are_not_kept_and_memory_is_bounded() {
+        let (keys, mut revoked) = (KnownKeys::default(), stored(1));
+        revoked.revoked_at = Some(jiff::Timestamp::UNIX_EPOCH);
+        keys.hold(&revoked);
+        assert!(keys.get(&revoked.key.key_id).is_none());
+        for n in 0..=KNOWN_MAX as u128 {
+            keys.hold(&stored(n << 64));
+        }
+        assert!(keys.lock().held.len() <= KNOWN_MAX);
     }
 }

@@ -118,6 +118,7 @@ pub struct Store {
     published: broadcast::Sender<Arc<Published>>,
     dir: Arc<Path>,
     log_key: Arc<VerifyingKey>,
+    known_keys: Arc<keys::KnownKeys>,
     clock: Arc<dyn Clock>,
     _lock: Arc<lock::DirectoryLock>,
 }
@@ -134,7 +135,8 @@ impl Store {
         let (published, _) = broadcast::channel(4096);
         let writer = writer::start(audit, state, key, Arc::clone(&clock), published.clone())?;
         let readers = Arc::new(readers::Readers::new(dir.join(STATE_FILE), dir.join(AUDIT_FILE)));
-        Ok(Self { writer, readers, published, dir: dir.into(), log_key, clock, _lock: lock })
+        let known_keys = Arc::default();
+        Ok(Self { writer, readers, published, dir: dir.into(), log_key, known_keys, clock, _lock: lock })
     }
 
     /// The data directory.

@@ -1,15 +1,16 @@
 //! An open session, and what is known about its server.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::ClientConfig;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{CancelToken, Client, Connection, Row, SimpleQueryMessage};
+use tokio_postgres::{CancelToken, Client, Connection, Row, SimpleQueryMessage, Statement};
 
 use super::attempt::reopen;
 use super::transport::Endpoint;
@@ -24,6 +25,8 @@ const ANSWER_GRACE: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long sending a cancel request may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many prepared statements a session keeps; each costs the server memory.
+const STATEMENTS_MAX: usize = 64;
 
 /// What the first query of a session found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -186,6 +189,8 @@ pub struct Session {
     access: Access,
     encrypted: bool,
     answer_timeout: Duration,
+    /// Statements that are prepared already, by their text.
+    statements: Mutex<HashMap<String, Statement>>,
 }
 
 impl std::fmt::Debug for Session {
@@ -237,6 +242,7 @@ impl Session {
             access,
             encrypted,
             answer_timeout,
+            statements: Mutex::default(),
         }
     }
 
@@ -318,6 +324,25 @@ impl Session {
                 Err(QueryFailure::new(QueryFailureKind::NoAnswer, format!("no answer within {waited} s")))
             }
         }
+    }
+
+    /// A statement, prepared once in the life of the session: parsing and planning cost the server more than most looks.
+    ///
+    /// For texts of ours, of which there are few. Meant to run inside [`Session::within`].
+    pub(crate) async fn prepared(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(known) = self.statements().get(sql) {
+            return Ok(known.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        let mut kept = self.statements();
+        if kept.len() < STATEMENTS_MAX {
+            kept.insert(sql.to_owned(), statement.clone());
+        }
+        Ok(statement)
+    }
+
+    fn statements(&self) -> MutexGuard<'_, HashMap<String, Statement>> {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All rows of a query.

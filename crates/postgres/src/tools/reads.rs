@@ -76,12 +76,7 @@ pub(super) async fn show(session: &Session, parts: &[Part]) -> Result<ToolOutput
         }
         text.push_str(&shown(part, &rows));
         hidden |= rows.rows.iter().flat_map(|row| &row.0).any(|(_, value)| value == HIDDEN);
-        let value = match rows.first() {
-            Some(row) if part.single => row.object(),
-            None if part.single => Value::Null,
-            _ => rows.data(),
-        };
-        data.insert(part.key.to_owned(), value);
+        data.insert(part.key.to_owned(), rows.into_data(part.single));
     }
     if hidden {
         text.push_str(HIDDEN_NOTE);

@@ -3,6 +3,7 @@
 //! A statement is wrapped so that the server itself renders every row as JSON. Numbers stay numbers, times are
 //! RFC 3339, arrays are arrays, and no type of any extension is unknown to us.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use futures_util::TryStreamExt as _;
@@ -10,7 +11,6 @@ use reeve_types::limits::TOOL_OUTPUT_BYTES_MAX;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use tokio_postgres::Client;
 
 use super::masking::masked;
 use super::params::{Param, bound};
@@ -41,18 +41,24 @@ impl Row {
 
     /// The row as an object; a `…_bytes` column brings its readable form along as `…_pretty`.
     pub(super) fn object(&self) -> Value {
+        self.clone().into_object()
+    }
+
+    /// The same, without a copy.
+    fn into_object(self) -> Value {
         let mut object = Map::new();
-        for (name, value) in &self.0 {
-            let mut key = name.clone();
-            let mut copy = 2;
-            while object.contains_key(&key) {
-                key = format!("{name}_{copy}");
-                copy += 1;
+        for (name, value) in self.0 {
+            let pretty = match (name.strip_suffix("_bytes"), value.as_f64()) {
+                (Some(stem), Some(bytes)) => Some((format!("{stem}_pretty"), Value::String(pretty_bytes(bytes)))),
+                _ => None,
+            };
+            let mut key = name;
+            if object.contains_key(&key) {
+                let mut copies = (2..).map(|copy| format!("{key}_{copy}"));
+                key = copies.find(|copy| !object.contains_key(copy)).unwrap_or_default();
             }
-            object.insert(key, value.clone());
-            if let (Some(stem), Some(bytes)) = (name.strip_suffix("_bytes"), value.as_f64()) {
-                object.insert(format!("{stem}_pretty"), Value::String(pretty_bytes(bytes)));
-            }
+            object.insert(key, value);
+            object.extend(pretty);
         }
         Value::Object(object)
     }
@@ -68,7 +74,12 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn data(&self) -> Value {
-        Value::Array(self.rows.iter().map(Row::object).collect())
+        self.clone().into_data(false)
+    }
+    /// The rows as an array of objects; a single one as the object itself, or null.
+    pub(super) fn into_data(self, single: bool) -> Value {
+        let mut objects = self.rows.into_iter().map(Row::into_object);
+        if single { objects.next().unwrap_or_default() } else { Value::Array(objects.collect()) }
     }
     pub(super) fn first(&self) -> Option<&Row> {
         self.rows.first()
@@ -99,9 +110,9 @@ pub(super) async fn fetch_at_most(
     session.within(collect(session, &wrapped, params)).await
 }
 
-async fn collect(client: &Client, sql: &str, params: &[Param]) -> Result<Rows, tokio_postgres::Error> {
-    let statement = client.prepare(sql).await?;
-    let stream = client.query_raw(&statement, bound(params)).await?;
+async fn collect(session: &Session, sql: &str, params: &[Param]) -> Result<Rows, tokio_postgres::Error> {
+    let statement = session.prepared(sql).await?;
+    let stream = session.query_raw(&statement, bound(params)).await?;
     futures_util::pin_mut!(stream);
     let mut rows = Rows::default();
     let mut bytes = 0;
@@ -155,7 +166,10 @@ impl<'de> Deserialize<'de> for Row {
 fn value_of(raw: &RawValue) -> Value {
     let text = raw.get();
     match serde_json::from_str(text) {
-        Ok(Value::String(string)) => Value::String(masked(&string).into_owned()),
+        Ok(Value::String(string)) => match masked(&string) {
+            Cow::Borrowed(_) => Value::String(string),
+            Cow::Owned(masked) => Value::String(masked),
+        },
         Ok(Value::Number(number)) if number.is_f64() && significant_digits(text) > 15 => Value::String(text.to_owned()),
         Ok(value) => value,
         Err(_) => Value::String(text.to_owned()),

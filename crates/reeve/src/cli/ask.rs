@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use reeve_types::Purpose;
 use serde_json::{Value, json};
 
 use super::diagnose::{Why, put};
@@ -35,7 +36,8 @@ pub(super) struct AskCommand {
     why: Why,
 }
 
-pub(super) async fn run(command: AskCommand, session: &mut Session) -> Outcome {
+pub(super) async fn run(mut command: AskCommand, session: &mut Session) -> Outcome {
+    command.why.set_default(Purpose::Diagnostic);
     let mut body = json!({"message": command.question.join(" ")});
     put(&mut body, "agent", command.agent.as_deref());
     put(&mut body, "target", command.target.as_deref());

@@ -227,3 +227,9 @@ fn what_no_setting_reads_is_noticed() {
 fn the_reference_page_names_everything() {
     insta::assert_snapshot!(reference());
 }
+
+#[test]
+fn the_page_of_settings_is_the_one_the_program_prints() {
+    let page = include_str!("../../../../docs/configuration.md");
+    assert_eq!(page, reference(), "out of date: run `reeve config --docs > docs/configuration.md`");
+}

@@ -38,7 +38,7 @@ fn an_agent_asks_a_person_approves_and_the_record_proves_it() {
     assert_eq!(postgres.psql("select count(*) from t"), "1", "and nothing runs twice");
 
     let events = server
-        .get(&format!("/api/v1/events?action_class=write&tool_name=execute_statement&event_type=tool_execution"))
+        .get("/api/v1/events?action_class=write&tool_name=execute_statement&event_type=tool_execution")
         .expect(200);
     let event = events[0]["event_id"].as_str().expect("its record").to_owned();
     let proof = home.path().join("act.proof");

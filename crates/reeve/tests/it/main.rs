@@ -1,5 +1,7 @@
 //! The program as a black box: started as a process, spoken to over HTTP and its command line, killed and looked at.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
+
 mod acts;
 mod coverage;
 mod crash;

@@ -117,7 +117,9 @@ fn a_question_and_its_answer_reach_the_webhook_and_the_mailbox_although_the_firs
     eventually(|| (posts.lock().expect("the bodies").len() >= 2).then_some(()));
     let bodies: Vec<Value> =
         posts.lock().expect("the bodies").iter().map(|body| serde_json::from_str(body).expect("JSON")).collect();
-    let of = |kind: &str| bodies.iter().find(|body| body["event_type"] == kind).unwrap_or_else(|| panic!("{kind}: {bodies:?}"));
+    let of = |kind: &str| {
+        bodies.iter().find(|body| body["event_type"] == kind).unwrap_or_else(|| panic!("{kind}: {bodies:?}"))
+    };
     assert_eq!(of("approval_created")["approval_id"], approval);
     assert_eq!(of("approval_created")["tool"], "run_vacuum");
     let resolved = of("approval_resolved");
