@@ -1,6 +1,6 @@
 //! What the gate costs: a governed read of something in memory, sixteen at a time, over the real store, recorded and
 //! durable before it is answered.
-#![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
+#![allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run stops")]
 
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use reeve_gate::{
-    Clock as _, Gate, GateOptions, Inventory, Permitted, Registry, Request, Submission, SystemClock, TaskCx, Tool, ToolCall,
-    ToolFailure, UnknownTarget,
+    Clock as _, Gate, GateOptions, Inventory, Permitted, Registry, Request, Submission, SystemClock, TaskCx, Tool,
+    ToolCall, ToolFailure, UnknownTarget,
 };
 use reeve_policy::PolicySet;
 use reeve_store::Store;

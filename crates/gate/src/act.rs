@@ -54,9 +54,7 @@ fn masked(key: &str, value: &Value, target_argument: Option<&str>) -> Value {
     }
     match value {
         Value::String(text) if Some(key) == target_argument => Value::String(mask_dsn(text)),
-        Value::Object(fields) => {
-            fields.iter().map(|(key, value)| (key.clone(), masked(key, value, None))).collect()
-        }
+        Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), masked(key, value, None))).collect(),
         Value::Array(items) => items.iter().map(|item| masked("", item, None)).collect(),
         other => other.clone(),
     }
@@ -87,7 +85,8 @@ mod tests {
             act_digest("cancel_query", &args, &db, Digest::of(b"other"), &alice).unwrap(),
             act_digest("cancel_query", &args, &db, Digest::ZERO, &bob).unwrap(),
         ];
-        let whole = |n: u64| act_digest("cancel_query", &arguments(json!({"xid": n})), &db, Digest::ZERO, &alice).unwrap();
+        let whole =
+            |n: u64| act_digest("cancel_query", &arguments(json!({"xid": n})), &db, Digest::ZERO, &alice).unwrap();
         assert_ne!(whole((1 << 53) + 1), whole((1 << 53) + 2));
         for other in others {
             assert_ne!(base, other);

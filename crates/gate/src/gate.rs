@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,9 +13,9 @@ use reeve_policy::PolicySet;
 use reeve_types::event::{ApprovalPart, InputPart, OutcomePart, PolicyPart, SessionPart, ToolPart};
 use reeve_types::limits::{ARGUMENTS_BYTES_MAX, RECORD_OUTPUT_CHARS_MAX};
 use reeve_types::{
-    ActionClass, ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, Decision, Digest, Effect, Event,
-    EventId, EventType, Measured, Obligations, Origin, PolicyRequest, Principal, Purpose, Resource, ToolOutput, ToolSpec,
-    TraceId, VerifyStatus, canonical_json,
+    ActionClass, ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, Decision, Digest, Effect,
+    Event, EventId, EventType, Measured, Obligations, Origin, PolicyRequest, Principal, Purpose, Resource, ToolOutput,
+    ToolSpec, TraceId, VerifyStatus, canonical_json,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::registry::Registered;
 use crate::{
-    Admission, Clock, Entry, Expectation, FailureKind, Inventory, Ledger, LedgerError, Permitted, ProbeVerdict, Registry,
-    ResumableAct, StoredAction, TaskCx, ToolCall, ToolFailure, UnknownTarget, act_digest, masked_arguments,
+    Admission, Clock, Entry, Expectation, FailureKind, Inventory, Ledger, LedgerError, Permitted, ProbeVerdict,
+    Registry, ResumableAct, StoredAction, TaskCx, ToolCall, ToolFailure, UnknownTarget, act_digest, masked_arguments,
 };
 
 /// How long the platform waits for a tool beyond its own time before it calls the outcome unknown.
@@ -168,7 +168,9 @@ pub enum Refusal {
         trace_id: TraceId,
     },
     /// People would have to be asked, but the target holds a password that must not be stored.
-    #[error("`{tool}` needs approval, and an act with a password inside its connection string is never stored; name the target by its inventory id, or keep the password in a pgpass file")]
+    #[error(
+        "`{tool}` needs approval, and an act with a password inside its connection string is never stored; name the target by its inventory id, or keep the password in a pgpass file"
+    )]
     SecretInArguments {
         /// The tool.
         tool: String,
@@ -321,11 +323,7 @@ impl Gate {
     }
 
     /// The resource that a target names.
-    pub fn resolve(
-        &self,
-        kind: reeve_types::ResourceKind,
-        target: Option<&str>,
-    ) -> Result<Resource, UnknownTarget> {
+    pub fn resolve(&self, kind: reeve_types::ResourceKind, target: Option<&str>) -> Result<Resource, UnknownTarget> {
         self.inventory.resolve(kind, target)
     }
 
@@ -409,12 +407,14 @@ impl Gate {
     /// What stands above policy: the operating mode, and the duty to say why when something is sensitive.
     fn overridden(&self, asked: &PolicyRequest<'_>, policy: Digest) -> Option<Decision> {
         if self.options.mode == OperatingMode::ReadOnlyGoverned && asked.class.mutates() {
-            let message = "this installation runs in the mode readonly-governed: nothing that changes anything is carried out";
+            let message =
+                "this installation runs in the mode readonly-governed: nothing that changes anything is carried out";
             return Some(denied_by("readonly_governed_mode", message, policy));
         }
         let sensitive = asked.resource.sensitivity.iter().any(|s| s == "pii" || s == "critical");
         if self.options.purpose_for_sensitive && sensitive && asked.purpose.is_none() {
-            let message = "this resource is sensitive: say why you need it with a purpose (header X-Purpose, option --purpose)";
+            let message =
+                "this resource is sensitive: say why you need it with a purpose (header X-Purpose, option --purpose)";
             return Some(denied_by("purpose_required", message, policy));
         }
         None
@@ -436,7 +436,11 @@ impl Gate {
         let explanation = reeve_policy::explain_text(asked, &traced);
         let (mut event_id, mut trace_id) = (None, None);
         if let Some(last) = events.last_mut() {
-            last.outcome = Some(OutcomePart { status: "denied".to_owned(), error_message: traced.message.clone(), duration_ms: None });
+            last.outcome = Some(OutcomePart {
+                status: "denied".to_owned(),
+                error_message: traced.message.clone(),
+                duration_ms: None,
+            });
             event_id = Some(last.event_id.clone());
             trace_id = Some(last.trace_id.clone());
         }
@@ -475,7 +479,11 @@ impl Gate {
         asked.action_id = Some(approval.action_id.clone());
         asked.approval = Some(approval_part(&approval, Some(approval.clone())));
         if let Some(decided) = events.last_mut() {
-            decided.outcome = Some(OutcomePart { status: "require_approval".to_owned(), error_message: String::new(), duration_ms: None });
+            decided.outcome = Some(OutcomePart {
+                status: "require_approval".to_owned(),
+                error_message: String::new(),
+                duration_ms: None,
+            });
         }
         events.push(asked);
         match self.append(vec![Expectation::NoLiveAct { act_digest: digest, at: act.now }], events).await {
@@ -489,7 +497,14 @@ impl Gate {
         }
     }
 
-    fn question(&self, act: &Act<'_>, action_id: ActionId, digest: Digest, decision: &Decision, shown: Arguments) -> Approval {
+    fn question(
+        &self,
+        act: &Act<'_>,
+        action_id: ActionId,
+        digest: Digest,
+        decision: &Decision,
+        shown: Arguments,
+    ) -> Approval {
         Approval {
             approval_id: ApprovalId::new(act.now, self.clock.random()),
             action_id,
@@ -610,7 +625,13 @@ impl Gate {
         Ok((entry, decision.obligations))
     }
 
-    async fn mark_stale(&self, action: &StoredAction, approval: &Approval, reason: &str, now: Timestamp) -> Result<(), Refusal> {
+    async fn mark_stale(
+        &self,
+        action: &StoredAction,
+        approval: &Approval,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let mut event = self.event_for(action, EventType::ApprovalResolved, now);
         let mut settled = approval.clone();
         settled.status = ApprovalStatus::Stale;
@@ -760,7 +781,10 @@ impl Gate {
 
     async fn probe_and_settle(self: Arc<Self>, action: StoredAction) -> Result<ActionState, Refusal> {
         if self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).contains(&action.action_id) {
-            return Err(Refusal::Conflict(format!("action `{}` is being carried out by this server", action.action_id)));
+            return Err(Refusal::Conflict(format!(
+                "action `{}` is being carried out by this server",
+                action.action_id
+            )));
         }
         let verdict = match self.registry.get(&action.tool) {
             None => ProbeVerdict::CannotTell(format!("the tool `{}` is gone", action.tool)),
@@ -797,7 +821,8 @@ impl Gate {
                 tool.result.clone_from(&words);
             }
         }
-        event.note = "the server ended while this act was running; it was looked at afterwards and not repeated".to_owned();
+        event.note =
+            "the server ended while this act was running; it was looked at afterwards and not repeated".to_owned();
         event.outcome = Some(OutcomePart { status: status.to_owned(), error_message: error, duration_ms: None });
         let result = (state == ActionState::Succeeded).then(|| ToolOutput::text(words));
         let expect = vec![Expectation::ActionIn(action.action_id.clone(), ActionState::Running)];
@@ -985,7 +1010,9 @@ fn request_of(action: &StoredAction) -> Request {
 fn completed_from(action: StoredAction) -> Completed {
     let outcome = match (action.state, action.result) {
         (ActionState::Succeeded, Some(output)) => Ok(output),
-        (ActionState::Succeeded, None) => Ok(ToolOutput::text("done; the whole answer was not kept, its record holds an excerpt")),
+        (ActionState::Succeeded, None) => {
+            Ok(ToolOutput::text("done; the whole answer was not kept, its record holds an excerpt"))
+        }
         (state, _) => {
             let kind = if state == ActionState::Unknown { FailureKind::Unknown } else { FailureKind::Failed };
             Err(ToolFailure::new(kind, action.error.unwrap_or_else(|| format!("the action is {state}"))))

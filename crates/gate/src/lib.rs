@@ -7,7 +7,7 @@
 //!
 //! ```compile_fail,E0451
 //! // A permit cannot be built by hand …
-//! let permit = reeve_gate::Permitted { call: (), limits: Default::default(), serial: 0 };
+//! let permit = reeve_gate::Permitted { call: (), limits: Default::default() };
 //! ```
 //! ```compile_fail,E0624
 //! // … nor minted from outside …

@@ -100,16 +100,14 @@ pub trait Tool: Send + Sync {
     }
 
     /// Carries the call out. The permit holds the arguments and the limits that must be respected.
-    fn run<'a>(
-        &'a self,
-        call: Permitted<ToolCall>,
-        cx: &'a TaskCx,
-    ) -> BoxFuture<'a, Result<ToolOutput, ToolFailure>>;
+    fn run<'a>(&'a self, call: Permitted<ToolCall>, cx: &'a TaskCx) -> BoxFuture<'a, Result<ToolOutput, ToolFailure>>;
 
     /// Looks, without changing anything, whether an effect of unknown outcome took place.
     fn probe<'a>(&'a self, call: Permitted<ToolCall>, cx: &'a TaskCx) -> BoxFuture<'a, ProbeVerdict> {
         let _ = (call, cx);
-        Box::pin(async { ProbeVerdict::CannotTell("this tool cannot tell afterwards whether it took effect".to_owned()) })
+        Box::pin(async {
+            ProbeVerdict::CannotTell("this tool cannot tell afterwards whether it took effect".to_owned())
+        })
     }
 }
 

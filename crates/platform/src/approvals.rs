@@ -12,8 +12,8 @@ use reeve_store::ApprovalFilter;
 use reeve_types::event::ApprovalPart;
 use reeve_types::limits::REASON_BYTES_MAX;
 use reeve_types::{
-    ActionState, Approval, ApprovalId, ApprovalStatus, AuthMethod, Event, EventType, Principal, PrincipalKind, TenantId,
-    Vote, VoteChoice,
+    ActionState, Approval, ApprovalId, ApprovalStatus, AuthMethod, Event, EventType, Principal, PrincipalKind,
+    TenantId, Vote, VoteChoice,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -198,7 +198,9 @@ impl Platform {
         let (gate, action_id) = (self.gate().clone(), approval.action_id.clone());
         tokio::spawn(async move {
             match gate.resume(action_id.clone()).await {
-                Ok(Completed { outcome: Ok(_), .. }) => tracing::info!(action.id = %action_id, "an approved act was carried out"),
+                Ok(Completed { outcome: Ok(_), .. }) => {
+                    tracing::info!(action.id = %action_id, "an approved act was carried out")
+                }
                 Ok(Completed { outcome: Err(failure), .. }) => {
                     tracing::warn!(action.id = %action_id, "an approved act failed: {failure}");
                 }

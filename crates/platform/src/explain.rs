@@ -71,7 +71,8 @@ impl Platform {
         let mut resource = match known {
             Ok(resource) => resource,
             Err(_) => {
-                let unknown = format!("`{}` is not in the inventory, so only the tags you gave are known", request.resource_name);
+                let unknown =
+                    format!("`{}` is not in the inventory, so only the tags you gave are known", request.resource_name);
                 warning = Some(unknown);
                 Resource::new(request.resource_kind, request.resource_name.clone())
             }
@@ -127,19 +128,23 @@ impl Platform {
             at: event.timestamp,
         };
         let current = self.gate().policy();
-        let then = if current.digest() == part.policy_digest { None } else { self.policies_of(part.policy_digest).await };
+        let then =
+            if current.digest() == part.policy_digest { None } else { self.policies_of(part.policy_digest).await };
         let same = then.is_some() || current.digest() == part.policy_digest;
         let set: &PolicySet = then.as_ref().unwrap_or(&current);
         let decision = set.explain(&asked);
         let warning = match (same, decision.effect == part.effect) {
             (_, true) => None,
-            (true, false) => Some(format!("it was recorded as {}, decided by `{}` above policy", part.effect, part.policy_name)),
+            (true, false) => {
+                Some(format!("it was recorded as {}, decided by `{}` above policy", part.effect, part.policy_name))
+            }
             (false, false) => Some(format!(
                 "the policies of that moment are no longer kept; it was {} by `{}` then, and would be {} now",
                 part.effect, part.policy_name, decision.effect
             )),
         };
-        let (explanation, trace) = (reeve_policy::explain_text(&asked, &decision), reeve_policy::explain_json(&asked, &decision));
+        let (explanation, trace) =
+            (reeve_policy::explain_text(&asked, &decision), reeve_policy::explain_json(&asked, &decision));
         let replayed_with = if same { "same policies" } else { "current policies" };
         Ok(Explanation { decision, explanation, trace, replayed_with, warning, event: Some(event) })
     }
@@ -159,9 +164,9 @@ impl Platform {
         let decisions: Vec<Event> =
             self.store().events(tenant, filter).await?.events.into_iter().map(|stored| stored.event).collect();
         let own = decisions.iter().find(|d| d.action_id.is_some() && d.action_id == event.action_id);
-        own.or(decisions.last()).cloned().ok_or_else(|| {
-            PlatformError::Invalid(format!("`{}` led to no decision of policy", event.event_id))
-        })
+        own.or(decisions.last())
+            .cloned()
+            .ok_or_else(|| PlatformError::Invalid(format!("`{}` led to no decision of policy", event.event_id)))
     }
 
     async fn policies_of(&self, digest: reeve_types::Digest) -> Option<PolicySet> {

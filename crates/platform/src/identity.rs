@@ -198,7 +198,16 @@ impl Identity {
         let users = users_file.as_deref().map(Users::load).transpose()?.unwrap_or_default();
         let users_seen = Mutex::new(users_file.as_deref().and_then(crate::inventory::modified));
         let users = arc_swap::ArcSwap::from_pointee(users);
-        Ok(Self { provider, store, clock, users, users_file, users_seen, verified: Mutex::default(), verifying: tokio::sync::Semaphore::new(VERIFYING_MAX) })
+        Ok(Self {
+            provider,
+            store,
+            clock,
+            users,
+            users_file,
+            users_seen,
+            verified: Mutex::default(),
+            verifying: tokio::sync::Semaphore::new(VERIFYING_MAX),
+        })
     }
 
     /// Reads the users file again when it has changed. Says what happened, when something did.
@@ -214,7 +223,12 @@ impl Identity {
         }
         Some(match Users::load(path) {
             Ok(users) => {
-                let text = format!("the users file {} was read again: {} users, {} services", path.display(), users.users.len(), users.services.len());
+                let text = format!(
+                    "the users file {} was read again: {} users, {} services",
+                    path.display(),
+                    users.users.len(),
+                    users.services.len()
+                );
                 self.replace_users(users);
                 Ok(text)
             }
@@ -341,8 +355,10 @@ impl Identity {
     /// A service vouches for a person of the users file: the person asks, the service carries the question.
     fn acting_for(&self, caller: Caller, name: &str) -> Result<Caller, IdentityError> {
         let users = self.users.load();
-        let roles = users.users.get(name).ok_or_else(|| IdentityError::UnknownUser(name.chars().take(128).collect()))?;
-        let mut person = Principal::new(PrincipalKind::User, name, AuthMethod::Static).with_roles(roles.iter().cloned());
+        let roles =
+            users.users.get(name).ok_or_else(|| IdentityError::UnknownUser(name.chars().take(128).collect()))?;
+        let mut person =
+            Principal::new(PrincipalKind::User, name, AuthMethod::Static).with_roles(roles.iter().cloned());
         person.tenant = caller.principal.tenant.clone();
         let principal = Principal { on_behalf_of: Some(Box::new(person)), ..caller.principal };
         Ok(Caller { principal, ..caller })
@@ -384,7 +400,8 @@ fn verify_in_file(users: &Users, secret: &str) -> Option<(PrincipalKind, String)
         .keys
         .iter()
         .find(|(_, _, hash)| {
-            PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(secret.as_bytes(), &hash).is_ok())
+            PasswordHash::new(hash)
+                .is_ok_and(|hash| Argon2::default().verify_password(secret.as_bytes(), &hash).is_ok())
         })
         .map(|(kind, name, _)| (*kind, name.clone()))
 }

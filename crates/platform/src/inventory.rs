@@ -134,7 +134,8 @@ impl Inventory {
     fn check(&self) -> Result<(), (String, String)> {
         for (id, server) in &self.db_servers {
             let quoted = format!("\"{id}\"");
-            let plain = !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+            let plain =
+                !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
             if !plain || id.len() > 128 {
                 return Err((quoted, format!("`{id}` is not an id: use letters, digits, `-`, `_` and `.`")));
             }
@@ -149,7 +150,10 @@ impl Inventory {
         }
         for (id, vm) in &self.vms {
             if !matches!(vm.runtime.as_str(), "" | "docker" | "podman") {
-                return Err((format!("\"{id}\""), format!("runtime of `{id}` is `{}`: use docker, podman or leave it empty", vm.runtime)));
+                return Err((
+                    format!("\"{id}\""),
+                    format!("runtime of `{id}` is `{}`: use docker, podman or leave it empty", vm.runtime),
+                ));
             }
         }
         Ok(())
@@ -166,7 +170,9 @@ impl Inventory {
                 found.push(format!("database `{id}` names the machine `{vm}`, which is not in the inventory"));
             }
             if mask_dsn(&server.connection_string) != server.connection_string {
-                found.push(format!("database `{id}` has a password in its connection_string; use password_env or a pgpass file"));
+                found.push(format!(
+                    "database `{id}` has a password in its connection_string; use password_env or a pgpass file"
+                ));
             }
             if server.tags.is_empty() {
                 found.push(format!("database `{id}` has no tags, so policies that match on tags do not see it"));
@@ -244,7 +250,9 @@ impl InventoryHolder {
         let inventory = self.current.load_full()?;
         let found = match inventory.db_servers.get_key_value(target) {
             Some(found) => Some(found),
-            None => inventory.db_servers.iter().find(|(_, server)| (self.same_target)(target, &server.connection_string)),
+            None => {
+                inventory.db_servers.iter().find(|(_, server)| (self.same_target)(target, &server.connection_string))
+            }
         };
         found.map(|(id, server)| (id.clone(), server.clone()))
     }
@@ -273,8 +281,11 @@ impl InventoryHolder {
 
 fn read(path: &Path) -> Result<Inventory, InventoryError> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| InventoryError { file: file.clone(), place: String::new(), reason: e.to_string() })?;
+    let text = std::fs::read_to_string(path).map_err(|e| InventoryError {
+        file: file.clone(),
+        place: String::new(),
+        reason: e.to_string(),
+    })?;
     Inventory::parse(&file, &text)
 }
 
@@ -330,7 +341,9 @@ mod tests {
 
     #[test]
     fn a_target_outside_the_inventory_is_refused_and_the_known_ones_are_named() {
-        let holder = holder(r#"{"db_servers": {"orders": {"connection_string": "host=h dbname=orders", "tags": ["production"]}}}"#);
+        let holder = holder(
+            r#"{"db_servers": {"orders": {"connection_string": "host=h dbname=orders", "tags": ["production"]}}}"#,
+        );
         let found = holder.resolve(ResourceKind::Database, Some("host=h dbname=orders")).unwrap();
         assert_eq!(found.name, "orders");
         assert!(found.tags.contains("production"));

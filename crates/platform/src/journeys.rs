@@ -156,7 +156,9 @@ fn summarise(records: &[StoredEvent]) -> Option<Journey> {
         category: routed.map(|part| part.request_category.clone()).unwrap_or_default(),
         delegations,
         tools_used,
-        outcome: outcome(events().map(|event| (event.event_type, event.outcome.as_ref().map_or("", |o| o.status.as_str())))),
+        outcome: outcome(
+            events().map(|event| (event.event_type, event.outcome.as_ref().map_or("", |o| o.status.as_str()))),
+        ),
         event_count: events().filter(|event| !is_recheck(event.event_type)).count(),
         retry_count: events().filter(|event| event.event_type == EventType::ToolRetry).count(),
         origin: origin(anchor.origin),
@@ -213,7 +215,10 @@ mod tests {
         assert_eq!(outcome([(ToolExecution, "success")].into_iter()), "success");
         assert_eq!(outcome([(PolicyDecision, "require_approval"), (ToolExecution, "success")].into_iter()), "approved");
         assert_eq!(outcome([(PolicyDecision, "require_approval")].into_iter()), "require_approval");
-        assert_eq!(outcome([(ToolExecution, "success"), (VerificationOutcome, "verified_warning")].into_iter()), "verified_warning");
+        assert_eq!(
+            outcome([(ToolExecution, "success"), (VerificationOutcome, "verified_warning")].into_iter()),
+            "verified_warning"
+        );
         assert_eq!(outcome([(PolicyDecision, "denied"), (ToolExecution, "error")].into_iter()), "error");
     }
 }

@@ -91,7 +91,8 @@ impl Policies {
         let mut state = self.state.lock().map_err(|_| "the policies are in use".to_owned())?;
         match outcome {
             Ok((sources, seen, set)) => {
-                let text = format!("policies were read again: {} policies, digest {}", set.policies().len(), set.digest());
+                let text =
+                    format!("policies were read again: {} policies, digest {}", set.policies().len(), set.digest());
                 gate.replace_policy(Arc::new(set));
                 *state = State { sources, seen, trouble: None, loaded_at: now };
                 Ok(text)
@@ -146,7 +147,11 @@ impl Policies {
             .map(|source| {
                 let text = |key: &str| source.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
                 let cedar = source.get("cedar").and_then(Value::as_bool).unwrap_or(false);
-                Source { name: text("name"), text: text("text"), format: if cedar { Format::Cedar } else { Format::Yaml } }
+                Source {
+                    name: text("name"),
+                    text: text("text"),
+                    format: if cedar { Format::Cedar } else { Format::Yaml },
+                }
             })
             .collect();
         compile(&sources, &self.environment).ok()

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use reeve_gate::{Clock as _, Entry, Gate, GateOptions, Ledger as _, Registry, Request, Submission, SystemClock, ToolCall};
+use reeve_gate::{
+    Clock as _, Entry, Gate, GateOptions, Ledger as _, Registry, Request, Submission, SystemClock, ToolCall,
+};
 use reeve_platform::inventory::InventoryHolder;
 use reeve_platform::policies::Policies;
 use reeve_postgres::conninfo::{Surroundings, Target};
@@ -23,7 +25,8 @@ use reeve_store::Store;
 use reeve_testkit::postgres::PostgresServer;
 use reeve_types::event::SessionPart;
 use reeve_types::{
-    Arguments, AuthMethod, Event, EventType, Origin, Principal, PrincipalKind, Purpose, Resource, TenantId, ToolOutput, TraceId,
+    Arguments, AuthMethod, Event, EventType, Origin, Principal, PrincipalKind, Purpose, Resource, TenantId, ToolOutput,
+    TraceId,
 };
 use serde_json::json;
 
@@ -165,7 +168,8 @@ fn reads_over_http() -> Outcome<()> {
     let postgres = PostgresServer::start();
     let home = tempfile::tempdir()?;
     let inventory = home.path().join("infrastructure.json");
-    let servers = json!({"db_servers": {"shop": {"connection_string": postgres.superuser_dsn(), "tags": ["production"]}}});
+    let servers =
+        json!({"db_servers": {"shop": {"connection_string": postgres.superuser_dsn(), "tags": ["production"]}}});
     std::fs::write(&inventory, servers.to_string())?;
     let inventory = inventory.display().to_string();
     let (server, _, url) = start(&home.path().join("data"), &[("REEVE_INVENTORY_FILE", &inventory)])?;
@@ -262,7 +266,8 @@ fn gate_over(store: &Store) -> Outcome<Arc<Gate>> {
 async fn ask_gate(gate: &Arc<Gate>, tool: &'static str, target: &str, rounds: usize) -> Outcome<Vec<Duration>> {
     let callers: Vec<_> = (0..CALLERS)
         .map(|_| {
-            let (gate, arguments) = (Arc::clone(gate), Arguments::from_iter([("connection_string".to_owned(), json!(target))]));
+            let (gate, arguments) =
+                (Arc::clone(gate), Arguments::from_iter([("connection_string".to_owned(), json!(target))]));
             tokio::spawn(async move {
                 let mut times = Vec::with_capacity(rounds);
                 for _ in 0..rounds {
@@ -372,7 +377,8 @@ fn times_of(pid: u32) -> Outcome<(u32, f64, f64)> {
     let (_, rest) = stat.rsplit_once(") ").ok_or("no name in stat")?;
     let fields: Vec<&str> = rest.split(' ').collect();
     // Linux shows ticks of a hundredth of a second to programs, whatever its own are.
-    let seconds = |at: usize| -> Outcome<f64> { Ok(fields.get(at).ok_or("stat is too short")?.parse::<f64>()? / 100.0) };
+    let seconds =
+        |at: usize| -> Outcome<f64> { Ok(fields.get(at).ok_or("stat is too short")?.parse::<f64>()? / 100.0) };
     let parent = fields.get(1).ok_or("stat is too short")?.parse()?;
     Ok((parent, seconds(11)? + seconds(12)?, seconds(13)? + seconds(14)?))
 }

@@ -2,7 +2,7 @@
 //! long a start takes; how long verifying takes; how large a proof is.
 //!
 //! `cargo bench -p reeve-store`. `REEVE_BENCH_RECORDS` sets the size of the large log (1,000,000 unless given).
-#![expect(clippy::print_stdout, reason = "a benchmark says what it measured")]
+#![allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run stops")]
 
 use std::io::Write as _;
@@ -69,7 +69,8 @@ async fn appends(dir: &Path, beside: &Path) {
     let each = (bytes_written() - written) / of_store.count;
     let alone = store.records_from(0, 1).await.unwrap()[0].json.len();
     store.close().await;
-    for (what, size) in [("the record alone", alone), ("what the store writes for it", usize::try_from(each).unwrap())] {
+    for (what, size) in [("the record alone", alone), ("what the store writes for it", usize::try_from(each).unwrap())]
+    {
         let bare = Bare::start(&beside.join("bare"), size);
         let of_bare = callers(&format!("bare write and fdatasync, {size} bytes ({what})"), move || {
             let bare = bare.clone();
@@ -86,7 +87,10 @@ struct Measured {
 }
 
 /// Callers that each ask, wait for the answer, and ask again.
-async fn callers<F: Future<Output = ()> + Send + 'static>(what: &str, one: impl Fn() -> F + Clone + Send + 'static) -> Measured {
+async fn callers<F: Future<Output = ()> + Send + 'static>(
+    what: &str,
+    one: impl Fn() -> F + Clone + Send + 'static,
+) -> Measured {
     let started = Instant::now();
     let tasks = (0..CALLERS).map(|_| {
         let one = one.clone();
@@ -186,6 +190,10 @@ async fn large(dir: &Path, records: usize) {
     let started = Instant::now();
     let proof = store.prove(&middle[0].event.event_id).await.unwrap();
     let took = started.elapsed();
-    println!("a proof: {} bytes ({} with record and checkpoint), made in {took:?}", proof.proof_bytes(), proof.to_string().len());
+    println!(
+        "a proof: {} bytes ({} with record and checkpoint), made in {took:?}",
+        proof.proof_bytes(),
+        proof.to_string().len()
+    );
     store.close().await;
 }

@@ -196,7 +196,8 @@ impl Store {
     /// Actions of all tenants that a stopped process left between two states: running, or approved and not begun.
     pub async fn interrupted_actions(&self) -> Result<Vec<StoredAction>, StoreError> {
         self.read(|db| {
-            let sql = format!("SELECT {COLUMNS} FROM actions WHERE state IN ('approved', 'running') ORDER BY created_us");
+            let sql =
+                format!("SELECT {COLUMNS} FROM actions WHERE state IN ('approved', 'running') ORDER BY created_us");
             let mut statement = db.prepare_cached(&sql)?;
             let rows = statement.query_map([], raw)?;
             rows.map(|row| action(row?)).collect()

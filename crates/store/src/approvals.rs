@@ -25,12 +25,15 @@ pub struct ApprovalFilter {
     pub before_us: Option<i64>,
 }
 
-const COLUMNS: &str = "approval_id, action_id, tenant, status, requested_us, expires_us, trace_id, tool, agent, requester, body";
+const COLUMNS: &str =
+    "approval_id, action_id, tenant, status, requested_us, expires_us, trace_id, tool, agent, requester, body";
 
 pub(crate) fn insert(state: &Connection, approval: &Approval) -> Result<(), StoreError> {
     let id = approval.approval_id.as_str();
     state
-        .prepare_cached(&format!("INSERT OR IGNORE INTO approvals ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"))?
+        .prepare_cached(&format!(
+            "INSERT OR IGNORE INTO approvals ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)"
+        ))?
         .execute(params![
             id,
             approval.action_id.as_str(),
@@ -54,9 +57,11 @@ pub(crate) fn get(state: &Connection, id: &ApprovalId) -> Result<Option<Approval
 pub(crate) fn change(state: &Connection, id: &ApprovalId, edit: impl FnOnce(&mut Approval)) -> Result<(), StoreError> {
     let Some(mut approval) = get(state, id)? else { return Ok(()) };
     edit(&mut approval);
-    state
-        .prepare_cached("UPDATE approvals SET status = ?2, body = ?3 WHERE approval_id = ?1")?
-        .execute(params![id.as_str(), approval.status.as_str(), as_json(id.as_str(), &approval)?])?;
+    state.prepare_cached("UPDATE approvals SET status = ?2, body = ?3 WHERE approval_id = ?1")?.execute(params![
+        id.as_str(),
+        approval.status.as_str(),
+        as_json(id.as_str(), &approval)?
+    ])?;
     Ok(())
 }
 

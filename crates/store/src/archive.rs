@@ -80,7 +80,12 @@ pub struct StoredUpload {
 
 impl Store {
     /// Keeps a tool's result.
-    pub async fn keep_result(&self, tenant: &TenantId, result: NewToolResult, now: jiff::Timestamp) -> Result<(), StoreError> {
+    pub async fn keep_result(
+        &self,
+        tenant: &TenantId,
+        result: NewToolResult,
+        now: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
         let tenant = tenant.as_str().to_owned();
         self.write(move |db| {
             db.execute(
@@ -145,14 +150,26 @@ impl Store {
     }
 
     /// Keeps an uploaded file and forgets those whose time is over.
-    pub async fn keep_upload(&self, tenant: &TenantId, upload: NewUpload, now: jiff::Timestamp) -> Result<(), StoreError> {
+    pub async fn keep_upload(
+        &self,
+        tenant: &TenantId,
+        upload: NewUpload,
+        now: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
         let tenant = tenant.as_str().to_owned();
         self.write(move |db| {
             db.execute("DELETE FROM uploads WHERE expires_us <= ?1", [micros(now)])?;
             db.execute(
                 "INSERT INTO uploads (upload_id, tenant, filename, content, uploaded_us, expires_us)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![upload.upload_id, tenant, upload.filename, upload.content, micros(now), micros(upload.expires_at)],
+                params![
+                    upload.upload_id,
+                    tenant,
+                    upload.filename,
+                    upload.content,
+                    micros(now),
+                    micros(upload.expires_at)
+                ],
             )?;
             Ok(())
         })
@@ -160,7 +177,12 @@ impl Store {
     }
 
     /// An uploaded file whose time is not over.
-    pub async fn upload(&self, tenant: &TenantId, id: &str, now: jiff::Timestamp) -> Result<Option<StoredUpload>, StoreError> {
+    pub async fn upload(
+        &self,
+        tenant: &TenantId,
+        id: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Option<StoredUpload>, StoreError> {
         let (tenant, id) = (tenant.as_str().to_owned(), id.to_owned());
         self.read(move |db| {
             let sql = "SELECT upload_id, filename, content, uploaded_us, expires_us FROM uploads
@@ -183,7 +205,12 @@ impl Store {
     }
 
     /// Keeps the text of a policy set under its digest, so that past decisions can be replayed with the very same rules.
-    pub async fn keep_policy_set(&self, digest: Digest, sources: Value, now: jiff::Timestamp) -> Result<(), StoreError> {
+    pub async fn keep_policy_set(
+        &self,
+        digest: Digest,
+        sources: Value,
+        now: jiff::Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(move |db| {
             db.execute(
                 "INSERT OR IGNORE INTO policy_sets (digest, at_us, sources) VALUES (?1, ?2, ?3)",

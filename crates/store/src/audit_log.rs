@@ -91,9 +91,12 @@ pub(crate) fn insert(audit: &Connection, event: &Event, sealed: &Sealed) -> Resu
 }
 
 pub(crate) fn insert_tile(audit: &Connection, tile: &Tile) -> Result<(), StoreError> {
-    audit
-        .prepare_cached("INSERT INTO tiles (level, idx, hashes, root) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![tile.id.level, signed(tile.id.index), tile.to_bytes(), &tile.root.as_bytes()[..]])?;
+    audit.prepare_cached("INSERT INTO tiles (level, idx, hashes, root) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        tile.id.level,
+        signed(tile.id.index),
+        tile.to_bytes(),
+        &tile.root.as_bytes()[..]
+    ])?;
     Ok(())
 }
 
@@ -357,9 +360,8 @@ impl Store {
                 Ok(text)
             })
             .await?;
-        let same = own
-            .and_then(|text| SignedNote::parse(&text).ok())
-            .is_some_and(|stored| stored.text() == note.text());
+        let same =
+            own.and_then(|text| SignedNote::parse(&text).ok()).is_some_and(|stored| stored.text() == note.text());
         if !same {
             return Err(AuditError::NotOurs(format!("this log signed no such head of {size} records")));
         }
@@ -369,5 +371,7 @@ impl Store {
 }
 
 async fn last_signed(store: &Store) -> Result<u64, StoreError> {
-    store.read(|db| Ok(number(db.query_row("SELECT coalesce(max(size), 0) FROM audit.checkpoints", [], |r| r.get(0))?))).await
+    store
+        .read(|db| Ok(number(db.query_row("SELECT coalesce(max(size), 0) FROM audit.checkpoints", [], |r| r.get(0))?)))
+        .await
 }

@@ -94,7 +94,9 @@ impl Store {
         let (tenant, id) = (tenant.as_str().to_owned(), id.clone());
         self.read(move |db| {
             let row = db
-                .prepare_cached("SELECT seq, canonical, event_hash FROM audit.events WHERE event_id = ?1 AND tenant = ?2")?
+                .prepare_cached(
+                    "SELECT seq, canonical, event_hash FROM audit.events WHERE event_id = ?1 AND tenant = ?2",
+                )?
                 .query_row([id.as_str(), tenant.as_str()], stored)
                 .optional()?;
             row.map(event).transpose()
@@ -133,7 +135,8 @@ impl Store {
             traces
                 .into_iter()
                 .map(|trace| {
-                    let one = EventFilter { trace_id: Some(trace), limit: 500, ascending: true, ..EventFilter::default() };
+                    let one =
+                        EventFilter { trace_id: Some(trace), limit: 500, ascending: true, ..EventFilter::default() };
                     Ok(list(db, &tenant, &one)?.events)
                 })
                 .collect()

@@ -185,8 +185,8 @@ impl Store {
     pub async fn keys(&self, tenant: &TenantId) -> Result<Vec<StoredKey>, StoreError> {
         let tenant = tenant.as_str().to_owned();
         self.read(move |db| {
-            let mut statement =
-                db.prepare_cached(&format!("SELECT {COLUMNS} FROM keys WHERE tenant = ?1 ORDER BY created_us, key_id"))?;
+            let mut statement = db
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM keys WHERE tenant = ?1 ORDER BY created_us, key_id"))?;
             let rows = statement.query_map([tenant], raw)?;
             rows.map(|row| stored(row?)).collect()
         })

@@ -204,7 +204,8 @@ fn load_or_create_key(path: &Path, clock: &dyn Clock) -> Result<SigningKey, Stor
             seed[..16].copy_from_slice(&clock.random().to_be_bytes());
             seed[16..].copy_from_slice(&clock.random().to_be_bytes());
             let name = format!("reeve-{}", hex::encode(&clock.random().to_be_bytes()[..4]));
-            let key = SigningKey::from_seed(&name, reeve_audit::KeyRole::Log, &seed).map_err(|e| failed(e.to_string()))?;
+            let key =
+                SigningKey::from_seed(&name, reeve_audit::KeyRole::Log, &seed).map_err(|e| failed(e.to_string()))?;
             write_private(path, reeve_types::secret::ExposeSecret::expose_secret(&key.encode()))?;
             Ok(key)
         }
@@ -245,7 +246,8 @@ fn open_database(path: &Path, schema: &str) -> Result<Connection, StoreError> {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION });
     }
     if found < SCHEMA_VERSION {
-        connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
+        connection
+            .execute_batch(&format!("BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
     }
     Ok(connection)
 }

@@ -38,8 +38,7 @@ impl DirectoryLock {
     pub(crate) fn acquire(dir: &Path) -> Result<Self, LockError> {
         let path = dir.join("reeve.lock");
         let io = |source| LockError::Io { path: path.clone(), source };
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut pid = String::new();
             let _ = file.read_to_string(&mut pid);

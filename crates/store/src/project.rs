@@ -95,7 +95,12 @@ pub(crate) fn event_of(canonical: &str) -> Result<Event, String> {
 }
 
 /// Applies one record to the state.
-pub(crate) fn apply(state: &Connection, seq: u64, event: &Event, result: Option<&ToolOutput>) -> Result<(), StoreError> {
+pub(crate) fn apply(
+    state: &Connection,
+    seq: u64,
+    event: &Event,
+    result: Option<&ToolOutput>,
+) -> Result<(), StoreError> {
     match event.event_type {
         EventType::ApprovalRequested => ask(state, event)?,
         EventType::ApprovalVote => vote(state, event)?,
@@ -227,7 +232,10 @@ fn end(state: &Connection, event: &Event, result: Option<&ToolOutput>) -> Result
         let tool = event.tool.as_ref()?;
         Some(ToolOutput {
             output: tool.result.clone(),
-            verify_status: tool.verify_status.filter(|_| next == ActionState::Succeeded).or(Some(VerifyStatus::Warning)),
+            verify_status: tool
+                .verify_status
+                .filter(|_| next == ActionState::Succeeded)
+                .or(Some(VerifyStatus::Warning)),
             affected: tool.affected,
             pre_state: tool.pre_state.clone(),
             ..ToolOutput::default()

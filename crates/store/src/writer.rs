@@ -54,7 +54,11 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(crate) async fn record(&self, expect: Vec<Expectation>, entries: Vec<Entry>) -> Result<Vec<Recorded>, LedgerError> {
+    pub(crate) async fn record(
+        &self,
+        expect: Vec<Expectation>,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Recorded>, LedgerError> {
         let (reply, answer) = oneshot::channel();
         let closed = || LedgerError::Unavailable("the store is closed".to_owned());
         self.jobs.send(Job::Record { expect, entries, reply }).map_err(|_| closed())?;
@@ -128,7 +132,19 @@ pub(crate) fn start(
     project::catch_up(&audit, &state)?;
     let (jobs, waiting) = mpsc::channel();
     let trouble = Arc::new(Mutex::new(None));
-    let writer = Writer { audit, state, key, clock, published, tree, head, signed, sign_failing: false, behind: false, trouble: Arc::clone(&trouble) };
+    let writer = Writer {
+        audit,
+        state,
+        key,
+        clock,
+        published,
+        tree,
+        head,
+        signed,
+        sign_failing: false,
+        behind: false,
+        trouble: Arc::clone(&trouble),
+    };
     std::thread::Builder::new()
         .name("store-writer".to_owned())
         .spawn(move || writer.run(&waiting))

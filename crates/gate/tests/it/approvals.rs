@@ -26,7 +26,10 @@ async fn an_approved_act_runs_once_and_its_result_is_collected_once() {
     assert!(matches!(&second, Refusal::Conflict(_)), "{second:?}");
     assert_eq!(second.to_string(), format!("action `{}` is succeeded, not approved", approval.action_id));
     assert_eq!(tool.runs(), 1);
-    assert_eq!(house.kinds().await[2..], ["approval_requested", "approval_resolved", "effect_intent", "tool_execution"]);
+    assert_eq!(
+        house.kinds().await[2..],
+        ["approval_requested", "approval_resolved", "effect_intent", "tool_execution"]
+    );
 
     let collected = done(house.submit("change", json!({"pid": 7})).await);
     assert_eq!((collected.action_id, collected.outcome.unwrap().output), (approval.action_id, "changed".to_owned()));

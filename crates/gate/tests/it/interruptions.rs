@@ -110,7 +110,10 @@ async fn a_caller_that_goes_away_ends_nothing() {
     assert!(caller.await.unwrap_err().is_cancelled());
 
     let meanwhile = house.submit("change", json!({})).await.unwrap();
-    assert!(matches!(&meanwhile, Submission::InProgress(action) if action.action_id == approval.action_id), "{meanwhile:?}");
+    assert!(
+        matches!(&meanwhile, Submission::InProgress(action) if action.action_id == approval.action_id),
+        "{meanwhile:?}"
+    );
     go.notify_one();
     reaches(&house, &approval.action_id, ActionState::Succeeded).await;
 

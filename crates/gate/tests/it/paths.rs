@@ -124,7 +124,9 @@ async fn a_failure_and_a_doubtful_re_check_are_said_in_the_records() {
     });
     let doubt = TestTool::new("doubt", ActionClass::Write, |_, _| {
         let status = Some(VerifyStatus::Warning);
-        Box::pin(async move { Ok(ToolOutput { verify_status: status, retry_count: Some(2), ..ToolOutput::text("sent") }) })
+        Box::pin(
+            async move { Ok(ToolOutput { verify_status: status, retry_count: Some(2), ..ToolOutput::text("sent") }) },
+        )
     });
     let house = House::new(OPEN, &[&fail, &doubt]);
 

@@ -15,8 +15,9 @@ use reeve_policy::{Format, PolicySet, Source};
 use reeve_store::{EventFilter, Store};
 use reeve_types::event::SessionPart;
 use reeve_types::{
-    ActionClass, ActionId, ActionState, Approval, ApprovalStatus, Arguments, AuthMethod, Digest, Event, EventType, Origin,
-    Principal, PrincipalKind, Resource, ResourceKind, Reversibility, TenantId, ToolOutput, ToolSpec, TraceId, mask_dsn,
+    ActionClass, ActionId, ActionState, Approval, ApprovalStatus, Arguments, AuthMethod, Digest, Event, EventType,
+    Origin, Principal, PrincipalKind, Resource, ResourceKind, Reversibility, TenantId, ToolOutput, ToolSpec, TraceId,
+    mask_dsn,
 };
 use serde_json::{Value, json};
 

@@ -55,6 +55,8 @@ pub(crate) struct Which {
     effect: Option<String>,
     /// At most so many; 100 unless told otherwise.
     limit: Option<usize>,
+    /// `asc` begins with the oldest, `desc` with the newest.
+    order: Option<String>,
     /// Where the last page ended: its header X-Next-Cursor.
     cursor: Option<String>,
 }
@@ -71,9 +73,15 @@ impl Which {
             Problem::new(ProblemCode::BadRequest, "`cursor` must be the header X-Next-Cursor of the page before")
         })?;
         let trace_id = given(self.trace_id);
+        let ascending = match self.order.as_deref() {
+            None | Some("") => trace_id.is_some(),
+            Some("asc") => true,
+            Some("desc") => false,
+            Some(_) => return Err(Problem::new(ProblemCode::BadRequest, "`order` must be asc or desc")),
+        };
         Ok(EventFilter {
             session_id: given(self.session_id),
-            ascending: trace_id.is_some(),
+            ascending,
             trace_id,
             trace_id_prefix: given(self.trace_id_prefix),
             types,

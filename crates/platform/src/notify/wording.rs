@@ -23,7 +23,8 @@ pub fn slack(notice: &Notice) -> Value {
         ApprovalStatus::Denied => "#FF0000",
         ApprovalStatus::Cancelled | ApprovalStatus::Expired | ApprovalStatus::Stale => "#808080",
     };
-    let field = |title: &str, value: &str, short: bool| json!({"title": title, "value": escaped(value), "short": short});
+    let field =
+        |title: &str, value: &str, short: bool| json!({"title": title, "value": escaped(value), "short": short});
     let mut fields = vec![
         field("Tool", &notice.tool, true),
         field("Class", &notice.action, true),
@@ -71,7 +72,9 @@ pub fn subject(notice: &Notice) -> String {
 pub fn letter(notice: &Notice) -> String {
     let mut lines = vec![
         match notice.event_type {
-            NoticeKind::ApprovalCreated => format!("{} asks to run {} on {}.", notice.requested_by, notice.tool, notice.resource),
+            NoticeKind::ApprovalCreated => {
+                format!("{} asks to run {} on {}.", notice.requested_by, notice.tool, notice.resource)
+            }
             NoticeKind::ApprovalResolved => format!(
                 "The request of {} to run {} on {} is {}.",
                 notice.requested_by, notice.tool, notice.resource, notice.status

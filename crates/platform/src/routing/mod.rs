@@ -93,7 +93,8 @@ impl Platform {
         check_agent(question.agent.as_deref())?;
         let trace_id = question.trace_id.clone().unwrap_or_else(|| self.new_trace("tr"));
         if words::asks_for_inventory(&question.message) {
-            let plan = Plan { topic: None, target: None, explanation: vec!["it asks which targets are known".to_owned()] };
+            let plan =
+                Plan { topic: None, target: None, explanation: vec!["it asks which targets are known".to_owned()] };
             self.record_routing(principal, &question, &trace_id, &plan, "inventory", 1.0).await?;
             return Ok(self.answer_inventory(trace_id));
         }
@@ -136,10 +137,14 @@ impl Platform {
         let all: Vec<&String> = inventory.db_servers.keys().collect();
         match (named.as_slice(), all.as_slice()) {
             ([one], _) | ([], [one]) => Ok(Some((*one).clone())),
-            ([], _) => Err(PlatformError::Invalid(format!("which database do you mean? The inventory knows {}", words::list(&all)))),
-            (several, _) => {
-                Err(PlatformError::Invalid(format!("the question names {}: ask about one at a time", words::list(several))))
-            }
+            ([], _) => Err(PlatformError::Invalid(format!(
+                "which database do you mean? The inventory knows {}",
+                words::list(&all)
+            ))),
+            (several, _) => Err(PlatformError::Invalid(format!(
+                "the question names {}: ask about one at a time",
+                words::list(several)
+            ))),
         }
     }
 
@@ -177,10 +182,14 @@ impl Platform {
 
     fn answer_inventory(&self, trace_id: TraceId) -> Answer {
         let text = match self.inventory().current() {
-            None => "No inventory is set, so I know no database by name; any connection string can be given as the target. \
+            None => {
+                "No inventory is set, so I know no database by name; any connection string can be given as the target. \
                      Set inventory.file to an infrastructure.json to name them."
-                .to_owned(),
-            Some(inventory) if inventory.db_servers.is_empty() => "The inventory is set, but it lists no database.".to_owned(),
+                    .to_owned()
+            }
+            Some(inventory) if inventory.db_servers.is_empty() => {
+                "The inventory is set, but it lists no database.".to_owned()
+            }
             Some(inventory) => {
                 let lines: Vec<String> = inventory
                     .db_servers
@@ -188,7 +197,8 @@ impl Platform {
                     .map(|(id, server)| {
                         let name = if server.name.is_empty() { String::new() } else { format!(" ({})", server.name) };
                         let tags: Vec<&str> = server.tags.iter().map(String::as_str).collect();
-                        let tags = if tags.is_empty() { "no tags".to_owned() } else { format!("tags {}", tags.join(", ")) };
+                        let tags =
+                            if tags.is_empty() { "no tags".to_owned() } else { format!("tags {}", tags.join(", ")) };
                         format!("- {id}{name}: {}, {tags}", inventory.hosting(server))
                     })
                     .collect();
@@ -268,7 +278,12 @@ impl Platform {
                     let diagnosis = (tool == "diagnose")
                         .then(|| output.data.clone().and_then(|data| serde_json::from_value::<Diagnosis>(data).ok()))
                         .flatten();
-                    looked.results.push(Seen { tool: tool.to_owned(), event_id: done.event_id, text: output.output, data: output.data });
+                    looked.results.push(Seen {
+                        tool: tool.to_owned(),
+                        event_id: done.event_id,
+                        text: output.output,
+                        data: output.data,
+                    });
                     Ok(diagnosis)
                 }
                 Err(failure) => {
@@ -316,8 +331,15 @@ fn check_agent(agent: Option<&str>) -> Result<(), PlatformError> {
     }
 }
 
-fn compose(topic: Option<&'static Topic>, confidence: f64, diagnosis: Option<Diagnosis>, looked: Looked, trace_id: TraceId) -> Answer {
-    let about = |code: &str| topic.is_none_or(|t| t.findings.is_empty() || t.findings.iter().any(|part| code.contains(part)));
+fn compose(
+    topic: Option<&'static Topic>,
+    confidence: f64,
+    diagnosis: Option<Diagnosis>,
+    looked: Looked,
+    trace_id: TraceId,
+) -> Answer {
+    let about =
+        |code: &str| topic.is_none_or(|t| t.findings.is_empty() || t.findings.iter().any(|part| code.contains(part)));
     let mut sentences = Vec::new();
     let mut citations = Vec::new();
     let mut relevant = Vec::new();
@@ -334,11 +356,19 @@ fn compose(topic: Option<&'static Topic>, confidence: f64, diagnosis: Option<Dia
         sentences.push(words::opening(topic, diagnosis, &relevant));
         for finding in &relevant {
             sentences.push(words::finding(finding));
-            citations.push(Citation { tool: "diagnose".to_owned(), event_id: event_id.clone(), fact: finding.title.clone() });
+            citations.push(Citation {
+                tool: "diagnose".to_owned(),
+                event_id: event_id.clone(),
+                fact: finding.title.clone(),
+            });
         }
         for other in others {
             sentences.push(format!("You did not ask, but this is critical: {}. {}", other.title, other.cause));
-            citations.push(Citation { tool: "diagnose".to_owned(), event_id: event_id.clone(), fact: other.title.clone() });
+            citations.push(Citation {
+                tool: "diagnose".to_owned(),
+                event_id: event_id.clone(),
+                fact: other.title.clone(),
+            });
         }
         sentences.extend(words::gaps(&diagnosis.not_checked));
     }

@@ -13,9 +13,18 @@ const EXCERPT_LINES: usize = 25;
 pub(super) fn asks_for_inventory(message: &str) -> bool {
     let lower = message.to_lowercase();
     let thing = ["databases", "targets", "servers", "clusters", "inventory"].iter().any(|word| lower.contains(word));
-    let asking = ["aware of", "do you know", "know about", "list", "which databases", "what databases", "do you have", "are there"]
-        .iter()
-        .any(|word| lower.contains(word));
+    let asking = [
+        "aware of",
+        "do you know",
+        "know about",
+        "list",
+        "which databases",
+        "what databases",
+        "do you have",
+        "are there",
+    ]
+    .iter()
+    .any(|word| lower.contains(word));
     thing && asking
 }
 
@@ -42,7 +51,10 @@ pub(super) fn list(names: &[&String]) -> String {
 /// A question without the passwords of connection strings inside it.
 pub(super) fn masked(message: &str) -> String {
     if message.contains("://") {
-        return message.split_inclusive(char::is_whitespace).map(|word| if word.contains("://") { mask_dsn(word) } else { word.to_owned() }).collect();
+        return message
+            .split_inclusive(char::is_whitespace)
+            .map(|word| if word.contains("://") { mask_dsn(word) } else { word.to_owned() })
+            .collect();
     }
     if message.to_lowercase().contains("password") { mask_dsn(message) } else { message.to_owned() }
 }
@@ -75,7 +87,10 @@ pub(super) fn finding(finding: &Finding) -> String {
     for remedy in finding.remedies.iter().take(2) {
         let arguments = serde_json::to_string(&remedy.arguments).unwrap_or_default();
         let undo = if remedy.reversible { "can be undone" } else { "cannot be undone" };
-        text.push_str(&format!(" Remedy: {} {arguments} ({}, {undo}). {}", remedy.tool, remedy.action_class, remedy.why));
+        text.push_str(&format!(
+            " Remedy: {} {arguments} ({}, {undo}). {}",
+            remedy.tool, remedy.action_class, remedy.why
+        ));
     }
     for advice in finding.advice.iter().take(2) {
         text.push_str(&format!(" Advice: {advice}"));
@@ -120,7 +135,12 @@ pub(super) fn summary(tool: &str, data: Option<&Value>, text: &str) -> String {
 
 /// The records that the answer rests on.
 pub(super) fn sources(citations: &[Citation]) -> String {
-    let mut ids: Vec<String> = citations.iter().filter_map(|c| c.event_id.as_ref().map(|id| format!("{} ({id})", c.tool))).collect();
+    let mut ids: Vec<String> =
+        citations.iter().filter_map(|c| c.event_id.as_ref().map(|id| format!("{} ({id})", c.tool))).collect();
     ids.dedup();
-    if ids.is_empty() { "Sources: the checks named above; they could not be recorded.".to_owned() } else { format!("Sources: {}.", ids.join(", ")) }
+    if ids.is_empty() {
+        "Sources: the checks named above; they could not be recorded.".to_owned()
+    } else {
+        format!("Sources: {}.", ids.join(", "))
+    }
 }

@@ -64,7 +64,8 @@ async fn two_people_whom_one_service_speaks_for_may_answer_each_other() {
     let house = House::new(Plan::default()).await;
     let (alice, bob) = (user("alice", &["dba"]), user("bob", &["dba"]));
     let asked = house.question(&acting_for(service("desk"), alice), json!({})).await;
-    let settled = house.platform.approve(&acting_for(service("desk"), bob), &asked.approval_id, "", None).await.unwrap();
+    let settled =
+        house.platform.approve(&acting_for(service("desk"), bob), &asked.approval_id, "", None).await.unwrap();
     assert_eq!(settled.status, ApprovalStatus::Approved);
     assert_eq!(settled.votes[0].by, "user:bob");
 }
@@ -90,7 +91,8 @@ async fn policy_may_name_the_roles_of_approvers() {
     let plan = Plan { policy: asks("approver_roles: [dba-lead, sre-lead]"), ..Plan::default() };
     let house = House::new(plan).await;
     let asked = house.question(&user("alice", &["dba"]), json!({})).await;
-    let refused = house.platform.approve(&user("bob", &["dba", "admin"]), &asked.approval_id, "", None).await.unwrap_err();
+    let refused =
+        house.platform.approve(&user("bob", &["dba", "admin"]), &asked.approval_id, "", None).await.unwrap_err();
     assert_eq!(refused.to_string(), "this takes one of the roles dba-lead, sre-lead, and user:bob has none of them");
     let settled = house.platform.approve(&user("lea", &["sre-lead"]), &asked.approval_id, "", None).await.unwrap();
     assert_eq!(settled.votes[0].role.as_deref(), Some("sre-lead"));

@@ -42,8 +42,10 @@ async fn a_key_is_shown_once_holds_until_it_is_taken_back_and_is_stored_as_a_has
     let identity = house.platform.identity();
     let tenant: TenantId = "ours".parse().unwrap();
     let roles = BTreeSet::from(["dba".to_owned()]);
-    let (id, text) =
-        identity.create_key(tenant.clone(), PrincipalKind::User, "alice".to_owned(), roles, String::new()).await.unwrap();
+    let (id, text) = identity
+        .create_key(tenant.clone(), PrincipalKind::User, "alice".to_owned(), roles, String::new())
+        .await
+        .unwrap();
 
     let caller = identity.identify(Some(&text), None).await.unwrap();
     assert_eq!((caller.principal.label().as_str(), &caller.principal.tenant), ("user:alice", &tenant));
@@ -57,7 +59,10 @@ async fn a_key_is_shown_once_holds_until_it_is_taken_back_and_is_stored_as_a_has
     let store = house.platform.store();
     let kept = store.key(&id).await.unwrap().unwrap();
     assert!(!text.contains(&kept.key.hash) && !format!("{kept:?}").contains(&text));
-    assert!(!store.revoke_key(&TenantId::default_tenant(), &id, kept.key.created_at).await.unwrap(), "another tenant's");
+    assert!(
+        !store.revoke_key(&TenantId::default_tenant(), &id, kept.key.created_at).await.unwrap(),
+        "another tenant's"
+    );
     identity.identify(Some(&text), None).await.unwrap();
     assert!(store.revoke_key(&tenant, &id, kept.key.created_at).await.unwrap());
     assert!(matches!(identity.identify(Some(&text), None).await, Err(IdentityError::BadKey)));

@@ -51,7 +51,10 @@ async fn a_question_for_the_inventory_runs_nothing_and_an_ambiguous_one_asks_bac
     let house = House::new(Plan { inventory: Some(TWO.to_owned()), tools: tools(), ..Plan::default() }).await;
     let alice = user("alice", &["dba"]);
     let known = house.platform.ask(&alice, question("which databases do you know?")).await.unwrap();
-    assert_eq!(known.text, "I know 2 databases:\n- billing: Standalone, no tags\n- orders (Order book): Standalone, tags production");
+    assert_eq!(
+        known.text,
+        "I know 2 databases:\n- billing: Standalone, no tags\n- orders (Order book): Standalone, tags production"
+    );
     assert_eq!(known.tool_calls, [] as [String; 0]);
     for (words, said) in [
         ("who is blocking whom?", "which database do you mean?"),
@@ -82,7 +85,8 @@ async fn journeys_say_who_asked_what_and_how_it_ended() {
     house.platform.approve(&alice, &approved.approval_id, "", None).await.unwrap();
     house.reaches(&approved.action_id, ActionState::Succeeded).await;
 
-    let all = house.platform.journeys(&alice.tenant, JourneyQuery { limit: 10, ..JourneyQuery::default() }).await.unwrap();
+    let all =
+        house.platform.journeys(&alice.tenant, JourneyQuery { limit: 10, ..JourneyQuery::default() }).await.unwrap();
     let of = |trace: &reeve_types::TraceId| all.iter().find(|journey| journey.trace_id == *trace).unwrap();
     assert_eq!(all.len(), 3);
     assert_eq!((of(&approved.trace_id).outcome, of(&approved.trace_id).user_id.as_str()), ("approved", "bob"));

@@ -78,7 +78,8 @@ async fn an_inventory_is_read_again_and_a_broken_one_is_not() {
     let plan = Plan { inventory: Some(ORDERS.to_owned()), ..looking() };
     let house = House::new(plan).await;
     let alice = user("alice", &["dba"]);
-    let known = |house: &House| house.platform.inventory().current().unwrap().db_servers.keys().cloned().collect::<Vec<_>>();
+    let known =
+        |house: &House| house.platform.inventory().current().unwrap().db_servers.keys().cloned().collect::<Vec<_>>();
     let refused = house.submit(&alice, json!({"connection_string": "billing"})).await.unwrap_err();
     assert_eq!(refused.to_string(), "`billing` is not in the inventory; it knows orders");
 
@@ -99,8 +100,14 @@ fn an_inventory_that_is_wrong_is_refused_with_line_and_column() {
     let said = |text: &str| Inventory::parse("infrastructure.json", text).unwrap_err().to_string();
     let table = [
         ("{\n  \"db_servers\": 1\n}", "infrastructure.json:2:"),
-        ("{\n \"db_servers\": {\n  \"a b\": {\"connection_string\": \"host=h\"}}}", "infrastructure.json:3:3: `a b` is not an id"),
-        ("{\"db_servers\": {\"a\": {\"connection_string\": \" \"}}}", "infrastructure.json:1:17: database `a` has an empty"),
+        (
+            "{\n \"db_servers\": {\n  \"a b\": {\"connection_string\": \"host=h\"}}}",
+            "infrastructure.json:3:3: `a b` is not an id",
+        ),
+        (
+            "{\"db_servers\": {\"a\": {\"connection_string\": \" \"}}}",
+            "infrastructure.json:1:17: database `a` has an empty",
+        ),
         ("{\"vms\": {\"v\": {\"runtime\": \"lxc\"}}}", "infrastructure.json:1:10: runtime of `v` is `lxc`"),
     ];
     for (text, start) in table {

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use reeve_gate::{
-    Clock, Gate, GateOptions, Permitted, ProbeVerdict, Refusal, Registry, Submission, TaskCx, Tool, ToolCall, ToolFailure,
+    Clock, Gate, GateOptions, Permitted, ProbeVerdict, Refusal, Registry, Submission, TaskCx, Tool, ToolCall,
+    ToolFailure,
 };
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
@@ -204,7 +205,12 @@ impl House {
         self.submit_tool(who, &self.tool.spec.name, arguments).await
     }
 
-    pub(crate) async fn submit_tool(&self, who: &Principal, tool: &str, arguments: Value) -> Result<Submission, Refusal> {
+    pub(crate) async fn submit_tool(
+        &self,
+        who: &Principal,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Submission, Refusal> {
         let trace = self.platform.new_trace("dt");
         let arguments = arguments.as_object().cloned().unwrap();
         self.platform.run_tool(who, tool, arguments, None, "", trace, Origin::DirectTool, "").await

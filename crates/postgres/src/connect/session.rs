@@ -26,7 +26,7 @@ const ANSWER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long sending a cancel request may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many prepared statements a session keeps; each costs the server memory.
-const STATEMENTS_MAX: usize = 64;
+pub(super) const STATEMENTS_MAX: usize = 64;
 
 /// What the first query of a session found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reeve_testkit::postgres::{PostgresServer, StopMode};
 use tokio::net::TcpListener;
+use tokio_postgres::Client;
 
 use super::*;
 use crate::conninfo::Surroundings;
@@ -48,6 +49,38 @@ async fn a_read_only_session_cannot_write_and_is_bounded() {
 
     let writer = connect(&target(&server.superuser_dsn()), &ConnectOptions::read_write()).await.expect("it opens");
     assert_eq!(writer.execute("INSERT INTO t VALUES (1)", &[]).await.expect("it may write"), 1);
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_once_and_a_session_keeps_only_so_many() {
+    let server = PostgresServer::start();
+    let session = open(&server.superuser_dsn()).await;
+    for round in 0..2 {
+        for n in 0..session::STATEMENTS_MAX + 5 {
+            let statement = session.prepared(&format!("SELECT {n}")).await;
+            let statement = statement.expect("it is prepared");
+            let row = Client::query_one(&session, &statement, &[]).await.expect("it answers");
+            assert_eq!(row.get::<_, i32>(0), n as i32, "round {round}");
+        }
+    }
+    let kept = session.query_one("SELECT count(*), count(DISTINCT statement) FROM pg_prepared_statements", &[]);
+    let kept = kept.await.expect("it answers");
+    let most = session::STATEMENTS_MAX as i64 + 1;
+    assert_eq!((kept.get::<_, i64>(0), kept.get::<_, i64>(1)), (most, most), "and the one that asks");
+}
+
+#[tokio::test]
+async fn a_prepared_statement_follows_a_change_of_its_table() {
+    let server = PostgresServer::start();
+    server.psql("CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+    let session = open(&server.superuser_dsn()).await;
+    let sql = "SELECT row_to_json(r.*)::text FROM (SELECT * FROM t) AS r";
+    for (change, expected) in [("", r#"{"a":1}"#), ("ALTER TABLE t ADD b int DEFAULT 2", r#"{"a":1,"b":2}"#)] {
+        server.psql(change);
+        let statement = session.prepared(sql).await.expect("it is prepared");
+        let row = Client::query_one(&session, &statement, &[]).await.expect("it answers");
+        assert_eq!(row.get::<_, &str>(0), expected);
+    }
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ enum What {
         /// Only since this moment or so long ago: 2026-01-02T03:04:05Z, 24h
         #[arg(long, value_name = "WHEN")]
         since: Option<String>,
-        /// Only of this journey, oldest first
+        /// Only of this journey
         #[arg(long)]
         trace: Option<String>,
         /// Only of this type; several with commas
@@ -122,6 +122,7 @@ pub(super) async fn run(command: Audit, session: &mut Session) -> Outcome {
                     .with("since", since.as_ref())
                     .with("trace_id", trace.as_ref())
                     .with("types", types.as_ref())
+                    .with("order", Some("asc"))
                     .with("limit", Some(EXPORT_PAGE))
             };
             export(ask, file.as_deref(), session).await

@@ -36,6 +36,9 @@ enum What {
     Check {
         /// Files or directories; the configured ones when left out
         paths: Vec<PathBuf>,
+        /// Print what they compile to, in Cedar
+        #[arg(long)]
+        cedar: bool,
     },
     /// Look for rules that can never decide and labels that nothing carries
     Lint {
@@ -62,7 +65,7 @@ enum What {
 
 pub(super) async fn run(command: Policy, session: &mut Session) -> Outcome {
     match command.what {
-        What::Check { paths } => check(&paths, session),
+        What::Check { paths, cedar } => check(&paths, cedar, session),
         What::Lint { paths, inventory } => lint_all(&paths, inventory, session),
         What::Test { tables, paths } => test(&tables, &paths, session),
         What::List => {
@@ -102,9 +105,11 @@ fn plural(policies: usize) -> String {
     if policies == 1 { "1 policy".to_owned() } else { format!("{policies} policies") }
 }
 
-fn check(paths: &[PathBuf], session: &mut Session) -> Outcome {
+fn check(paths: &[PathBuf], cedar: bool, session: &mut Session) -> Outcome {
     let set = compile(paths, session)?;
-    if session.json {
+    if cedar {
+        session.term.print(&set.to_cedar())?;
+    } else if session.json {
         session.term.print_json(&json!({"valid": true, "policy_digest": set.digest(), "policies": set.policies()}))?;
     } else {
         session.term.print(&format!("{}; digest {}", summary(&set), set.digest()))?;

@@ -1,6 +1,7 @@
 //! What a killed process, a full disk and a limit on files leave behind, done for real: this program starts itself as a
 //! child, and takes from it what a crash would.
-#![expect(clippy::print_stdout, reason = "a child tells its parent on its standard output what has been answered")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "a child tells its parent on its standard output what has been answered")]
 
 mod appending;
 mod full_disk;
@@ -26,7 +27,10 @@ fn main() {
                 ("every_answered_record_survives_a_kill", appending::every_answered_record_survives_a_kill),
                 ("a_log_that_cannot_grow_refuses_and_recovers", full_disk::a_log_that_cannot_grow_refuses_and_recovers),
                 ("a_state_that_stays_behind_is_never_asked", full_disk::a_state_that_stays_behind_is_never_asked),
-                ("a_full_disk_refuses_changes_and_serves_reads", full_disk::a_full_disk_refuses_changes_and_serves_reads),
+                (
+                    "a_full_disk_refuses_changes_and_serves_reads",
+                    full_disk::a_full_disk_refuses_changes_and_serves_reads,
+                ),
             ];
             for (name, check) in all.into_iter().filter(|(name, _)| named(name)) {
                 let started = std::time::Instant::now();

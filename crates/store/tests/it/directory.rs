@@ -96,8 +96,12 @@ async fn after_it_is_closed_everything_is_refused_and_reading_goes_on() {
     let store = open(dir.path());
     fill(&store, 3).await;
     store.close().await;
-    let refused = store.record(vec![], vec![event(EventType::Lifecycle, &TenantId::default_tenant(), "t").into()]).await;
-    assert!(matches!(&refused, Err(LedgerError::Unavailable(reason)) if reason == "the store is closed"), "{refused:?}");
+    let refused =
+        store.record(vec![], vec![event(EventType::Lifecycle, &TenantId::default_tenant(), "t").into()]).await;
+    assert!(
+        matches!(&refused, Err(LedgerError::Unavailable(reason)) if reason == "the store is closed"),
+        "{refused:?}"
+    );
     assert_eq!(store.records_from(0, 10).await.unwrap().len(), 3);
 }
 

@@ -56,11 +56,7 @@ fn tables(dir: &Path) -> (Rows, Rows, String) {
         rows.map(Result::unwrap).collect()
     };
     let applied = db.query_row("SELECT value FROM meta WHERE name = 'applied'", [], |row| row.get(0)).unwrap();
-    (
-        rows("SELECT * FROM approvals ORDER BY approval_id"),
-        rows("SELECT * FROM actions ORDER BY action_id"),
-        applied,
-    )
+    (rows("SELECT * FROM approvals ORDER BY approval_id"), rows("SELECT * FROM actions ORDER BY action_id"), applied)
 }
 
 async fn write(store: &Store, steps: &[Step], stories: &[Story]) {

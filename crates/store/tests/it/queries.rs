@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reeve_gate::Ledger as _;
-use reeve_store::{
-    ActionFilter, ApprovalFilter, Claim, EventFilter, JourneyFilter, NewKey, NewToolResult, NewUpload,
-};
+use reeve_store::{ActionFilter, ApprovalFilter, Claim, EventFilter, JourneyFilter, NewKey, NewToolResult, NewUpload};
 use reeve_types::{ApprovalStatus, EventType, KeyId, PrincipalKind, TenantId};
 use serde_json::json;
 
@@ -117,14 +115,25 @@ async fn no_query_of_one_tenant_sees_another() {
             store.event(who, &event_id).await.unwrap().is_some(),
             !store.events(who, EventFilter { limit: 9, ..EventFilter::default() }).await.unwrap().events.is_empty(),
             !store
-                .journey_records(who, JourneyFilter { trace_id: Some(trace.clone()), limit: 9, ..JourneyFilter::default() })
+                .journey_records(
+                    who,
+                    JourneyFilter { trace_id: Some(trace.clone()), limit: 9, ..JourneyFilter::default() },
+                )
                 .await
                 .unwrap()
                 .concat()
                 .is_empty(),
-            !store.journey_records(who, JourneyFilter { limit: 9, ..JourneyFilter::default() }).await.unwrap().is_empty(),
+            !store
+                .journey_records(who, JourneyFilter { limit: 9, ..JourneyFilter::default() })
+                .await
+                .unwrap()
+                .is_empty(),
             store.approval(who, &story.approval.approval_id).await.unwrap().is_some(),
-            !store.approvals(who, ApprovalFilter { limit: 9, ..ApprovalFilter::default() }, now).await.unwrap().is_empty(),
+            !store
+                .approvals(who, ApprovalFilter { limit: 9, ..ApprovalFilter::default() }, now)
+                .await
+                .unwrap()
+                .is_empty(),
             store.action_of(who, &story.approval.action_id).await.unwrap().is_some(),
             !store.actions(who, ActionFilter { limit: 9, ..ActionFilter::default() }).await.unwrap().is_empty(),
             !store.keys(who).await.unwrap().is_empty(),
@@ -159,11 +168,11 @@ async fn approvals_are_found_by_how_they_stand_at_a_moment() {
             found.into_iter().map(|approval| approval.approval_id).collect::<Vec<_>>()
         }
     };
-    assert_eq!(ids(ApprovalStatus::Pending, now).await, [open_one.approval.approval_id.clone()]);
+    assert_eq!(ids(ApprovalStatus::Pending, now).await, std::slice::from_ref(&open_one.approval.approval_id));
     assert_eq!(ids(ApprovalStatus::Expired, now).await, []);
     assert_eq!(ids(ApprovalStatus::Pending, after).await, []);
-    assert_eq!(ids(ApprovalStatus::Expired, after).await, [open_one.approval.approval_id.clone()]);
-    assert_eq!(ids(ApprovalStatus::Denied, now).await, [settled.approval.approval_id.clone()]);
+    assert_eq!(ids(ApprovalStatus::Expired, after).await, std::slice::from_ref(&open_one.approval.approval_id));
+    assert_eq!(ids(ApprovalStatus::Denied, now).await, std::slice::from_ref(&settled.approval.approval_id));
     assert_eq!(store.next_expiry().await.unwrap().map(|at| at.as_microsecond()), Some(after.as_microsecond()));
     for by in ["user:alice", "alice"] {
         let filter = ApprovalFilter { requested_by: Some(by.to_owned()), limit: 9, ..ApprovalFilter::default() };

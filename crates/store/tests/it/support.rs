@@ -112,8 +112,13 @@ impl Story {
     }
 
     pub(crate) fn voted(&self, by: &str) -> Event {
-        let vote =
-            Vote { by: by.to_owned(), role: None, choice: VoteChoice::Approve, reason: String::new(), at: SystemClock.now() };
+        let vote = Vote {
+            by: by.to_owned(),
+            role: None,
+            choice: VoteChoice::Approve,
+            reason: String::new(),
+            at: SystemClock.now(),
+        };
         let mut event = self.about(EventType::ApprovalVote);
         event.approval = Some(self.part(ApprovalStatus::Pending, Some(vote), ""));
         event

@@ -35,7 +35,8 @@ async fn verdicts(dir: &Path, kept: SignedNote) -> [Result<reeve_audit::Verdict,
 async fn an_edited_field_is_found_at_its_record() {
     let dir = tempfile::tempdir().unwrap();
     let (db, kept) = log(dir.path()).await;
-    db.execute("UPDATE events SET canonical = replace(canonical, 'lifecycle', 'external_') WHERE seq = 123", []).unwrap();
+    db.execute("UPDATE events SET canonical = replace(canonical, 'lifecycle', 'external_') WHERE seq = 123", [])
+        .unwrap();
     drop(db);
     for verdict in verdicts(dir.path(), kept).await {
         let verdict = verdict.unwrap();
