@@ -10,3 +10,4 @@ mod lifecycle;
 mod notices;
 mod server;
 mod walls;
+mod witness;
