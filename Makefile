@@ -12,7 +12,7 @@ demo: ## Find, explain, fix under approval and prove one real database fault (YE
 	@scripts/demo
 
 test: ## Install what the tests need and run them all
-	@scripts/ensure build postgres
+	@scripts/ensure build postgres tests
 	@scripts/test
 
 lint: ## Formatting and clippy, as CI runs them

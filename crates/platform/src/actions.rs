@@ -1,15 +1,20 @@
 //! Actions as their requesters see them.
 
-use reeve_gate::StoredAction;
+use reeve_gate::{Ledger as _, StoredAction};
 use reeve_store::ActionFilter;
 use reeve_types::{ActionId, Principal, TenantId};
 
 use crate::{Permission, Platform, PlatformError};
 
 impl Platform {
-    /// One action of the caller's tenant.
-    pub async fn action(&self, tenant: &TenantId, id: &ActionId) -> Result<StoredAction, PlatformError> {
-        self.store().action_of(tenant, id).await?.ok_or_else(|| PlatformError::NoSuchAction(id.clone()))
+    /// One action of the caller's tenant. A requester who reads the result of an ended act has collected it.
+    pub async fn action(&self, caller: &Principal, id: &ActionId) -> Result<StoredAction, PlatformError> {
+        let found = self.store().action_of(&caller.tenant, id).await?;
+        let action = found.ok_or_else(|| PlatformError::NoSuchAction(id.clone()))?;
+        if action.state.is_final() && action.collected_at.is_none() && caller.is_same_party(&action.requester) {
+            self.store().collect(id, self.clock().now()).await?;
+        }
+        Ok(action)
     }
 
     /// Actions of a tenant, newest first.

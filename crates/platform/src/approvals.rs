@@ -21,6 +21,8 @@ use crate::{Permission, Platform, PlatformError};
 
 /// Longest wait of one long poll.
 pub const WAIT_MAX: Duration = Duration::from_secs(120);
+/// How long an approved act that cannot be recorded waits before it is tried again.
+const BEGIN_AGAIN: Duration = Duration::from_secs(2);
 /// How often the log is looked at for expired questions when nothing else says when.
 const EXPIRY_IDLE: Duration = Duration::from_secs(30);
 /// The pause after an expiry that could not be recorded.
@@ -197,7 +199,17 @@ impl Platform {
     fn begin(&self, approval: &Approval) {
         let (gate, action_id) = (self.gate().clone(), approval.action_id.clone());
         tokio::spawn(async move {
-            match gate.resume(action_id.clone()).await {
+            let begun = loop {
+                match gate.resume(action_id.clone()).await {
+                    // It ends by itself: when the approval's time is over, the act is stale.
+                    Err(Refusal::RecordUnavailable(reason)) => {
+                        tracing::error!(action.id = %action_id, "an approved act cannot begin yet: {reason}");
+                        tokio::time::sleep(BEGIN_AGAIN).await;
+                    }
+                    other => break other,
+                }
+            };
+            match begun {
                 Ok(Completed { outcome: Ok(_), .. }) => {
                     tracing::info!(action.id = %action_id, "an approved act was carried out")
                 }

@@ -152,21 +152,30 @@ pub(crate) fn get(db: &Connection, id: &ActionId) -> Result<Option<StoredAction>
     row.map(action).transpose()
 }
 
-/// The act of this digest that waits, runs, or has ended and was not collected. With a moment given, an act whose
-/// question has expired by then does not wait.
+/// How long an ended act waits for its requester to ask again and collect the result. After that the same request is
+/// a new act: somebody who looked at the result in another way must not get last week's.
+const COLLECT_WITHIN_US: i64 = 15 * 60 * 1_000_000;
+
+/// The act of this digest that waits, runs, or has ended lately and was not collected. With `expiring`, an act whose
+/// question has expired by now does not wait.
 pub(crate) fn find_live(
     db: &Connection,
     digest: Digest,
-    at_us: Option<i64>,
+    now_us: i64,
+    expiring: bool,
 ) -> Result<Option<StoredAction>, StoreError> {
+    let expired_us = expiring.then_some(now_us);
     let sql = format!(
         "SELECT {COLUMNS} FROM actions WHERE act_digest = ?1 AND (state IN ('approved', 'running')
            OR (state = 'awaiting_approval' AND NOT EXISTS (
                  SELECT 1 FROM approvals a WHERE a.approval_id = actions.approval_id AND (a.status <> 'pending' OR a.expires_us <= ?2)))
-           OR (state IN ('succeeded', 'failed', 'unknown') AND collected_us IS NULL))
+           OR (state IN ('succeeded', 'failed', 'unknown') AND collected_us IS NULL AND updated_us > ?3))
          ORDER BY created_us DESC LIMIT 1"
     );
-    let row = db.prepare_cached(&sql)?.query_row(params![digest.to_string(), at_us], raw).optional()?;
+    let row = db
+        .prepare_cached(&sql)?
+        .query_row(params![digest.to_string(), expired_us, now_us - COLLECT_WITHIN_US], raw)
+        .optional()?;
     row.map(action).transpose()
 }
 

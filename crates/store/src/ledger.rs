@@ -23,7 +23,9 @@ impl Ledger for Store {
 
     fn find_act<'a>(&'a self, act_digest: Digest) -> BoxFuture<'a, Result<Admission, LedgerError>> {
         Box::pin(async move {
-            let found = self.read(move |db| actions::find_live(db, act_digest, None)).await.map_err(unavailable)?;
+            let now = micros(self.clock.now());
+            let found =
+                self.read(move |db| actions::find_live(db, act_digest, now, false)).await.map_err(unavailable)?;
             Ok(found.map_or(Admission::New, |known| Admission::Known(Box::new(known))))
         })
     }

@@ -128,7 +128,8 @@ impl Store {
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         create_private_dir(dir)?;
         let lock = Arc::new(lock::DirectoryLock::acquire(dir)?);
-        let key = load_or_create_key(&dir.join(KEY_FILE), clock.as_ref())?;
+        let new = !dir.join(AUDIT_FILE).exists();
+        let key = load_or_create_key(&dir.join(KEY_FILE), new, clock.as_ref())?;
         let log_key = Arc::new(key.verifying_key().clone());
         let audit = open_database(&dir.join(AUDIT_FILE), include_str!("schema/audit.sql"))?;
         let state = open_database(&dir.join(STATE_FILE), include_str!("schema/state.sql"))?;
@@ -195,10 +196,14 @@ fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
         .map_err(|source| StoreError::File { path: dir.to_owned(), source })
 }
 
-fn load_or_create_key(path: &Path, clock: &dyn Clock) -> Result<SigningKey, StoreError> {
+fn load_or_create_key(path: &Path, new: bool, clock: &dyn Clock) -> Result<SigningKey, StoreError> {
     let failed = |reason: String| StoreError::Key { path: path.to_owned(), reason };
     match std::fs::read_to_string(path) {
         Ok(text) => SigningKey::decode(&text).map_err(|e| failed(e.to_string())),
+        // Another key would make every checkpoint of this log look forged.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !new => Err(failed(format!(
+            "it is gone, and {AUDIT_FILE} beside it was signed with it; put the file back from a copy, or move {AUDIT_FILE} away to begin another log"
+        ))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let mut seed = [0u8; 32];
             seed[..16].copy_from_slice(&clock.random().to_be_bytes());

@@ -21,7 +21,7 @@ pub(crate) fn first_broken(state: &Connection, expect: &[Expectation]) -> Result
                 Some(found) => Some(format!("action `{id}` is {found}, not {wanted}")),
                 None => Some(format!("there is no action `{id}`")),
             },
-            Expectation::NoLiveAct { act_digest, at } => actions::find_live(state, *act_digest, Some(micros(*at)))?
+            Expectation::NoLiveAct { act_digest, at } => actions::find_live(state, *act_digest, micros(*at), true)?
                 .map(|known| format!("the same act is already known as `{}` ({})", known.action_id, known.state)),
             Expectation::ApprovalPending(id, at) => match approvals::get(state, id)? {
                 None => Some(format!("there is no approval `{id}`")),
@@ -67,7 +67,9 @@ pub(crate) fn catch_up(audit: &Connection, state: &Connection) -> Result<(), Sto
 }
 
 fn apply_missing(audit: &Connection, state: &Connection) -> Result<u64, StoreError> {
-    let from = writer::applied(state)?;
+    let size: i64 = audit.query_row("SELECT coalesce(max(seq) + 1, 0) FROM events", [], |row| row.get(0))?;
+    // Behind a log that was put back from an older copy, or begun anew, the state goes on where that log ends.
+    let from = writer::applied(state)?.min(u64::try_from(size).unwrap_or(0));
     let mut statement = audit.prepare("SELECT seq, canonical FROM events WHERE seq >= ?1 ORDER BY seq")?;
     let mut rows = statement.query([i64::try_from(from).unwrap_or(i64::MAX)])?;
     let mut count = 0u64;

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::decision::ConditionResult;
 use crate::{
-    ActionClass, ActionId, ApprovalId, Decision, Digest, Effect, EventId, Origin, Principal, Purpose, Resource, TenantId,
-    TraceId, VerifyStatus,
+    ActionClass, ActionId, ApprovalId, Decision, Digest, Effect, EventId, Origin, Principal, Purpose, Resource,
+    TenantId, TraceId, VerifyStatus,
 };
 
 macro_rules! event_types {
@@ -294,13 +294,7 @@ pub const EVENT_VERSION: u32 = 2;
 
 impl Event {
     /// An event with only what every event has.
-    pub fn new(
-        event_type: EventType,
-        tenant: TenantId,
-        trace_id: TraceId,
-        timestamp: Timestamp,
-        random: u128,
-    ) -> Self {
+    pub fn new(event_type: EventType, tenant: TenantId, trace_id: TraceId, timestamp: Timestamp, random: u128) -> Self {
         Self {
             v: EVENT_VERSION,
             event_id: EventId::new(event_type, timestamp, random),

@@ -25,14 +25,8 @@ pub enum Purpose {
 
 impl Purpose {
     /// The whole vocabulary.
-    pub const ALL: [Self; 6] = [
-        Self::Diagnostic,
-        Self::Remediation,
-        Self::Maintenance,
-        Self::Compliance,
-        Self::Emergency,
-        Self::FleetRollout,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Diagnostic, Self::Remediation, Self::Maintenance, Self::Compliance, Self::Emergency, Self::FleetRollout];
 
     /// The word of headers, policies and records.
     pub fn as_str(self) -> &'static str {

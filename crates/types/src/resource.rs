@@ -68,7 +68,9 @@ impl fmt::Display for ResourceKind {
 
 /// The text names no kind of resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kind of resource: use database, kubernetes, host, workspace, drive, secret, zone, bot or platform")]
+#[error(
+    "`{0}` is not a kind of resource: use database, kubernetes, host, workspace, drive, secret, zone, bot or platform"
+)]
 pub struct UnknownKind(pub String);
 
 impl FromStr for ResourceKind {

@@ -114,6 +114,6 @@ pub(crate) async fn show(
     caller: Caller,
     Id(id): Id<ActionId>,
 ) -> Result<Json<Action>, Problem> {
-    let action = app.platform.action(caller.tenant(), &id).await?;
+    let action = app.platform.action(&caller.principal, &id).await?;
     Ok(Json(Action::of(&app, &caller, action, true)?))
 }

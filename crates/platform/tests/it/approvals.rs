@@ -117,7 +117,7 @@ async fn a_quorum_of_two_takes_two_people_and_one_no() {
     house.platform.approve(&bob, &second.approval_id, "fine", None).await.unwrap();
     let denied = house.platform.deny(&carol, &second.approval_id, "not now").await.unwrap();
     assert_eq!(denied.status, ApprovalStatus::Denied);
-    assert_eq!(house.platform.action(&alice.tenant, &second.action_id).await.unwrap().state, ActionState::Denied);
+    assert_eq!(house.platform.action(&alice, &second.action_id).await.unwrap().state, ActionState::Denied);
     assert_eq!(house.tool.runs(), 1);
 }
 

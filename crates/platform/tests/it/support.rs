@@ -19,7 +19,7 @@ use reeve_platform::{IdentityProvider, Platform, PlatformOptions, PlatformParts}
 use reeve_store::Store;
 use reeve_types::{
     ActionClass, ActionId, ActionState, Approval, AuthMethod, Origin, Principal, PrincipalKind, ResourceKind,
-    Reversibility, TenantId, ToolOutput, ToolSpec,
+    Reversibility, ToolOutput, ToolSpec,
 };
 use serde_json::{Value, json};
 
@@ -226,9 +226,9 @@ impl House {
     /// Waits until an action has come so far.
     pub(crate) async fn reaches(&self, id: &ActionId, wanted: ActionState) {
         let mut records = self.platform.store().subscribe();
-        let tenant = TenantId::default_tenant();
+        let onlooker = Principal::new(PrincipalKind::User, "onlooker", AuthMethod::ApiKey);
         let wait = async {
-            while self.platform.action(&tenant, id).await.unwrap().state != wanted {
+            while self.platform.action(&onlooker, id).await.unwrap().state != wanted {
                 let _ = records.recv().await;
             }
         };

@@ -58,7 +58,8 @@ impl SessionPool {
         let key = key(target, options);
         let turns = Arc::clone(&self.places().entry(key).or_default().turns);
         // Whoever cannot get a turn in time gets a session of its own rather than none: the server's limit decides.
-        let turn = tokio::time::timeout(options.total_timeout / 2, turns.acquire_owned()).await.ok().and_then(Result::ok);
+        let turn =
+            tokio::time::timeout(options.total_timeout / 2, turns.acquire_owned()).await.ok().and_then(Result::ok);
         if let Some(Idle { session, opened, .. }) = self.take(key) {
             return Ok(Lent { session, opened, key, pool: Arc::clone(self), _turn: turn });
         }

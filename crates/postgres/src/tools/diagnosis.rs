@@ -72,7 +72,10 @@ async fn kept_baseline(job: &Job<'_>) -> Result<EvidenceSet, Trouble> {
 
 async fn keep_baseline(job: &Job<'_>, diagnosis: &Diagnosis, evidence: &EvidenceSet) -> Result<String, Trouble> {
     if !diagnosis.reachable {
-        return Err(Trouble::failed(format!("{} could not be looked at, so there is nothing to remember", job.shown())));
+        return Err(Trouble::failed(format!(
+            "{} could not be looked at, so there is nothing to remember",
+            job.shown()
+        )));
     }
     let evidence = serde_json::to_string(evidence).map_err(|e| Trouble::failed(e.to_string()))?;
     job.kit.archive.save(&job.call, &ToolOutput::text(evidence)).await.map_err(Trouble::failed)
