@@ -40,14 +40,16 @@ mod gate;
 mod ledger;
 mod permit;
 mod registry;
+mod request;
 mod tool;
 
 pub use act::{act_digest, masked_arguments};
 pub use cx::{Clock, SystemClock, TaskCx};
-pub use gate::{Completed, Explained, Gate, GateOptions, OperatingMode, Refusal, Request, Submission};
+pub use gate::Gate;
 pub use ledger::{
     Admission, Entry, Expectation, Ledger, LedgerError, PendingAct, Recorded, ResumableAct, StoredAction,
 };
 pub use permit::Permitted;
 pub use registry::{Registry, RegistryError};
+pub use request::{Completed, Explained, GateOptions, OperatingMode, Refusal, Request, Submission};
 pub use tool::{FailureKind, Inventory, ProbeVerdict, Tool, ToolCall, ToolFailure, UnknownTarget};
