@@ -16,6 +16,7 @@ test: ## Install what the tests need and run them all
 	@scripts/test
 
 lint: ## Formatting and clippy, as CI runs them
+	@scripts/ensure build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 

@@ -5,6 +5,7 @@
 //!
 //! Callers, server and PostgreSQL share this machine's processors, so a figure of the reads holds for all of them together.
 //! The processor time beside it says whose it was.
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;

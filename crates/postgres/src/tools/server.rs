@@ -110,10 +110,12 @@ pub(super) fn connection_stats(_: &Arguments, _: u32) -> Result<Vec<Part>, Troub
 
 async fn status_summary(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
     let summary = async {
-        let session = job.look().await?;
-        summary_of(&session).await
+        let session = job.borrow().await?;
+        let summary = summary_of(&session).await?;
+        session.give_back();
+        Ok(summary)
     };
-    let summary = summary.await.map_err(|trouble| trouble.noted(json!({ "status": "error" }).to_string()))?;
+    let summary = summary.await.map_err(|trouble: Trouble| trouble.noted(json!({ "status": "error" }).to_string()))?;
     Ok(ToolOutput::with_data(summary.to_string(), summary))
 }
 
