@@ -108,7 +108,7 @@ async fn a_write_waits_for_people_and_its_result_is_collected() {
     bob.post(&format!("/api/v1/approvals/{id}/approve"), json!({"reason": "fine"})).await.expect(200);
     let action = asked["action_id"].as_str().unwrap();
     let done = loop {
-        let action = alice.get(&format!("/api/v1/actions/{action}")).await.expect(200);
+        let action = bob.get(&format!("/api/v1/actions/{action}")).await.expect(200);
         if !["approved", "running"].contains(&action["state"].as_str().unwrap()) {
             break action;
         }
@@ -116,8 +116,25 @@ async fn a_write_waits_for_people_and_its_result_is_collected() {
     };
     assert_eq!(done["state"], "succeeded");
     assert_eq!(done["result"]["output"], "test_change looked at orders");
-    assert_eq!(alice.post("/api/v1/tools/test_change/run", body).await.expect(200)["action_id"], action);
+    assert_eq!(alice.post("/api/v1/tools/test_change/run", body.clone()).await.expect(200)["action_id"], action);
     assert_eq!(t.runs(), 1);
+    let anew = alice.post("/api/v1/tools/test_change/run", body).await.expect(202);
+    assert_ne!(anew["action_id"], action, "a result is collected once; after that it is another act");
+}
+
+#[tokio::test]
+async fn a_requester_who_has_read_the_result_asks_for_another_act() {
+    let t = TestPlatform::new();
+    let (alice, bob) = (t.user("alice", &["dba"]).await, t.user("bob", &["dba"]).await);
+    let body = json!({"arguments": {"connection_string": "orders", "pid": 7}});
+    let asked = alice.post("/api/v1/tools/test_change/run", body.clone()).await.expect(202);
+    let (id, action) = (asked["approval_id"].as_str().unwrap(), asked["action_id"].as_str().unwrap());
+    bob.post(&format!("/api/v1/approvals/{id}/approve"), json!({"reason": "fine"})).await.expect(200);
+    while alice.get(&format!("/api/v1/actions/{action}")).await.expect(200)["state"] != "succeeded" {
+        tokio::task::yield_now().await;
+    }
+    let anew = alice.post("/api/v1/tools/test_change/run", body).await.expect(202);
+    assert_ne!(anew["action_id"], action);
 }
 
 #[tokio::test]
