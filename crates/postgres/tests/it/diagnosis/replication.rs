@@ -1,7 +1,9 @@
 //! Standbys, slots and the archiver.
 
+use std::time::Duration;
+
 use reeve_postgres::evidence::DiagnoseOptions;
-use reeve_testkit::postgres::StopMode;
+use reeve_testkit::postgres::{PostgresServer, StopMode};
 use reeve_types::Severity;
 
 use super::{durable, find, look_now, until_found, with_thresholds};
@@ -16,6 +18,7 @@ async fn a_paused_standby_is_named_on_both_sides() {
     primary.wait_for(&standby);
     standby.psql("SELECT pg_wal_replay_pause()");
     primary.psql("INSERT INTO t SELECT generate_series(1, 50000)");
+    received(&primary).await;
 
     let options = with_thresholds(|t| t.replication_lag_bytes = MB);
     let (lag, _) = until_found(&primary, &options, "replication_lag").await;
@@ -34,6 +37,18 @@ async fn a_paused_standby_is_named_on_both_sides() {
     primary.wait_for(&standby);
     let calm = look_now(&standby).await;
     assert!(calm.findings.iter().all(|finding| finding.severity == Severity::Info), "{calm:#?}");
+}
+
+/// Waits until the standby has everything on its disk, so that only replay can be what lags.
+async fn received(primary: &PostgresServer) {
+    let all_there = "SELECT coalesce(bool_and(flush_lsn >= pg_current_wal_lsn()), false) FROM pg_stat_replication";
+    for _ in 0..1000 {
+        if primary.psql(all_there) == "t" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the standby does not receive what the primary sends");
 }
 
 #[tokio::test]
