@@ -116,7 +116,7 @@ impl Store {
             let mut statement = db.prepare_cached(
                 "SELECT seq, canonical, event_hash FROM audit.events WHERE seq >= ?1 ORDER BY seq LIMIT ?2",
             )?;
-            let limit = i64::try_from(limit).unwrap_or(1000);
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let rows = statement.query_map([i64::try_from(seq).unwrap_or(i64::MAX), limit], stored)?;
             rows.map(|row| event(row?)).collect()
         })

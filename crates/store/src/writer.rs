@@ -176,6 +176,8 @@ type Reply = oneshot::Sender<Result<Vec<Recorded>, LedgerError>>;
 #[derive(Default)]
 struct Batch {
     recorded: Vec<(Reply, Vec<Recorded>)>,
+    /// Refused for what this batch, or an earlier one, holds; told after the commit, so that whoever is told can see it.
+    conflicts: Vec<(Reply, String)>,
     finishes: Vec<Finish>,
     published: Vec<Published>,
 }
@@ -309,7 +311,7 @@ impl Writer {
                 batch.recorded.push((reply, Vec::new()));
                 if let Some(reason) = project::first_broken(&self.state, &expect)? {
                     if let Some((reply, _)) = batch.recorded.pop() {
-                        let _ = reply.send(Err(LedgerError::Conflict(reason)));
+                        batch.conflicts.push((reply, reason));
                     }
                     return Ok(());
                 }
@@ -350,6 +352,9 @@ impl Writer {
         for (reply, _) in batch.recorded {
             let _ = reply.send(Err(LedgerError::Unavailable(reason.clone())));
         }
+        for (reply, _) in batch.conflicts {
+            let _ = reply.send(Err(LedgerError::Unavailable(reason.clone())));
+        }
         for finish in batch.finishes {
             finish(Err(StoreError::Unavailable(reason.clone())));
         }
@@ -377,6 +382,9 @@ impl Writer {
         let reason = state.err().map(|e| e.chain());
         for (reply, places) in batch.recorded {
             let _ = reply.send(Ok(places));
+        }
+        for (reply, reason) in batch.conflicts {
+            let _ = reply.send(Err(LedgerError::Conflict(reason)));
         }
         for finish in batch.finishes {
             finish(reason.clone().map_or(Ok(()), |reason| Err(StoreError::Unavailable(reason))));

@@ -58,7 +58,8 @@ fn mask_pairs(dsn: &str) -> String {
             out.push_str(rest);
             break;
         };
-        let key_start = rest[..eq].trim_end().rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        let before = rest[..eq].trim_end();
+        let key_start = before.char_indices().rfind(|(_, c)| c.is_whitespace()).map_or(0, |(at, c)| at + c.len_utf8());
         let secret = is_secret_key(&rest[key_start..eq]);
         out.push_str(&rest[..=eq]);
         rest = &rest[eq + 1..];
@@ -100,6 +101,8 @@ mod tests {
             ("postgresql://h/db?user=u&password=x", "postgresql://h/db?user=u&password=***"),
             ("postgres://u@h/db", "postgres://u@h/db"),
             ("prod-db", "prod-db"),
+            ("\u{a0}\u{1d4a5}=", "\u{a0}\u{1d4a5}="),
+            ("a\u{3000}password=x", "a\u{3000}password=***"),
         ];
         for (dsn, masked) in table {
             assert_eq!(mask_dsn(dsn), masked, "{dsn}");
