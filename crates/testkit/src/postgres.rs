@@ -229,7 +229,8 @@ impl PostgresServer {
 
     /// Waits until a standby has replayed all that this server has written.
     pub fn wait_for(&self, standby: &Self) {
-        let written = self.psql("SELECT pg_current_wal_lsn()");
+        // Where the next record goes: with asynchronous commits the newest ones may not have been written out yet.
+        let written = self.psql("SELECT pg_current_wal_insert_lsn()");
         process::wait_until(Duration::from_secs(30), "the standby to catch up", || {
             standby.psql(&format!("SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn")) == "t"
         });
