@@ -9,10 +9,17 @@ pub const MASK: &str = "***";
 ///
 /// Understands libpq's `key=value` form and URIs. When in doubt it masks more rather than less.
 pub fn mask_dsn(dsn: &str) -> String {
-    if let Some((scheme, rest)) = dsn.split_once("://") {
-        return mask_uri(scheme, rest);
+    match dsn.split_once("://") {
+        // Pairs behind a URI are no libpq string any more, but somebody may have typed one.
+        Some((scheme, rest)) if is_scheme(scheme) => mask_pairs(&mask_uri(scheme, rest)),
+        // `://` inside a value does not make a URI.
+        _ => mask_pairs(dsn),
     }
-    mask_pairs(dsn)
+}
+
+fn is_scheme(text: &str) -> bool {
+    let text = text.trim_start();
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
 const SECRET_KEYS: [&str; 4] = ["password", "passwd", "sslpassword", "secret"];
@@ -103,6 +110,8 @@ mod tests {
             ("prod-db", "prod-db"),
             ("\u{a0}\u{1d4a5}=", "\u{a0}\u{1d4a5}="),
             ("a\u{3000}password=x", "a\u{3000}password=***"),
+            ("host=h password=x options='://'", "host=h password=*** options='://'"),
+            ("postgres://u@h/db password=x", "postgres://u@h/db password=***"),
         ];
         for (dsn, masked) in table {
             assert_eq!(mask_dsn(dsn), masked, "{dsn}");
@@ -112,8 +121,14 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn never_panics_and_never_leaks(noise in "\\PC{0,40}", word in "[a-z0-9]{12}") {
-            let dsn = format!("host=h password={word} options='{noise}'");
-            proptest::prop_assert!(!mask_dsn(&dsn).contains(&word) || noise.contains(&word));
+            let forms = [
+                format!("host=h password={word} options='{noise}'"),
+                format!("password='{word}' {noise}"),
+                format!("postgres://u:{word}@h/db?options={noise}"),
+            ];
+            for dsn in forms {
+                proptest::prop_assert!(!mask_dsn(&dsn).contains(&word) || noise.contains(&word), "{dsn}");
+            }
             let _ = mask_dsn(&noise);
         }
     }
