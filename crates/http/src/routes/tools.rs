@@ -200,6 +200,19 @@ pub(crate) async fn run(
     submit_once(app, caller, &headers, what, call).await
 }
 
+/// The guide's way to Kubernetes tools. This server has no Kubernetes agent, and says so.
+#[utoipa::path(post, path = "/k8s/{tool}", tag = "tools", operation_id = "run_kubernetes_tool",
+    params(("tool" = String, Path, description = "The tool's name.")),
+    request_body(content = Value, description = "The tool's arguments."),
+    responses((status = 503, description = "There is no Kubernetes agent on this server.")))]
+pub(crate) async fn run_on_kubernetes(_caller: Caller, Id(name): Id<String>) -> Problem {
+    let detail = format!(
+        "`{}` needs a Kubernetes agent, and this server has none; GET /api/v1/tools lists the tools that it has",
+        name.chars().take(80).collect::<String>()
+    );
+    Problem::new(ProblemCode::Unavailable, detail)
+}
+
 /// Runs a database tool. The body holds its arguments, or `{"args": {…}, "purpose": …}`.
 #[utoipa::path(post, path = "/db/{tool}", tag = "tools", operation_id = "run_database_tool",
     params(("tool" = String, Path, description = "The tool's name."),

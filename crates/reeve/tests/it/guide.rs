@@ -142,4 +142,6 @@ fn the_gateway_examples_answer() {
     let info = server.request("post", "/api/v1/db/get_server_info", None, Some(&info)).expect(200);
     assert!(info["text"].as_str().unwrap().contains("PostgreSQL"), "{info}");
     assert_eq!(info["state"], "completed");
+    let pods = server.request("post", "/api/v1/k8s/get_pods", None, Some(&json!({"namespace": "default"}))).expect(503);
+    assert!(pods["detail"].as_str().unwrap().contains("this server has none"), "{pods}");
 }
