@@ -32,4 +32,10 @@ impl<C> Permitted<C> {
     pub fn open(self) -> (C, Obligations) {
         (self.call, self.limits)
     }
+
+    /// Narrows the permit to the typed effect that the call stands for. Still one permit, still one effect: the untyped
+    /// call is used up. A driver's signature demands the narrow kind, so that it cannot be handed another act's permit.
+    pub fn narrow<E, F>(self, effect: impl FnOnce(C) -> Result<E, F>) -> Result<Permitted<E>, F> {
+        Ok(Permitted { call: effect(self.call)?, limits: self.limits })
+    }
 }

@@ -125,6 +125,38 @@ id!(
     KeyId, "key", "an API key id"
 );
 id!(
+    /// One isolated place to work.
+    WorkspaceId, "wsp", "a workspace id"
+);
+id!(
+    /// One frozen copy of a workspace's files.
+    SnapshotId, "snp", "a snapshot id"
+);
+id!(
+    /// One terminal of a workspace.
+    TerminalId, "trm", "a terminal id"
+);
+id!(
+    /// One program that was run in a workspace.
+    ExecutionId, "exe", "an execution id"
+);
+id!(
+    /// One upload that arrives in pieces.
+    UploadId, "upl", "an upload id"
+);
+id!(
+    /// One thing in the trash of a workspace.
+    TrashId, "trs", "a trash id"
+);
+id!(
+    /// One person's account.
+    AccountId, "usr", "an account id"
+);
+id!(
+    /// One sign-in of one account, from one browser.
+    LoginId, "lgn", "a login id"
+);
+id!(
     /// One HTTP request, echoed in `X-Request-Id` and in problems.
     RequestId, "req", "a request id"
 );

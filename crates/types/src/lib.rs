@@ -18,6 +18,7 @@ pub mod purpose;
 pub mod resource;
 pub mod secret;
 pub mod tool;
+pub mod workspace;
 
 pub use action::{ActionClass, ActionState, Origin};
 pub use approval::{Approval, ApprovalStatus, Vote, VoteChoice};
@@ -25,10 +26,14 @@ pub use canonical::{Digest, canonical_json};
 pub use decision::{Decision, Effect, Measured, Obligations, PolicyRequest};
 pub use event::{Event, EventType};
 pub use finding::{Diagnosis, Evidence, Finding, NotChecked, Remedy, Severity};
-pub use id::{ActionId, ApprovalId, EventId, KeyId, RequestId, TraceId};
+pub use id::{
+    AccountId, ActionId, ApprovalId, EventId, ExecutionId, KeyId, LoginId, RequestId, SnapshotId, TerminalId, TraceId,
+    TrashId, UploadId, WorkspaceId,
+};
 pub use principal::{AuthMethod, Principal, PrincipalKind, TenantId};
 pub use problem::ProblemCode;
 pub use purpose::Purpose;
 pub use resource::{Resource, ResourceKind};
 pub use secret::mask_dsn;
 pub use tool::{Arguments, Reversibility, ToolOutput, ToolSpec, VerifyStatus};
+pub use workspace::{Workspace, WorkspaceError, WorkspaceLimits, WorkspacePath, WorkspaceState};

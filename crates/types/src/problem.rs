@@ -5,12 +5,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! problems {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
         /// What kind of problem it is.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum ProblemCode { $($(#[$doc])* $name,)* }
 
@@ -65,6 +65,30 @@ problems! {
     InvalidArguments = "invalid_arguments", 400, "The arguments do not fit the tool";
     /// The target is not in the inventory.
     UnknownTarget = "unknown_target", 404, "The target is not in the inventory";
+    /// A path leads out of the workspace, or is no path.
+    PathEscape = "path_escape", 400, "The path leads out of the workspace";
+    /// A name cannot be the name of a file.
+    BadName = "bad_name", 400, "The name cannot be used";
+    /// Something of that name is there already.
+    AlreadyExists = "already_exists", 409, "There is something of that name already";
+    /// A directory cannot be moved into itself.
+    InvalidMove = "invalid_move", 409, "It cannot be moved there";
+    /// A file was expected and it is a directory, or the other way round.
+    WrongFileType = "wrong_file_type", 409, "It is not the kind of file this needs";
+    /// The workspace is not running.
+    NotRunning = "not_running", 409, "The workspace is not running";
+    /// There are as many workspaces as the quota allows.
+    QuotaReached = "quota_reached", 409, "The quota is used up";
+    /// Somebody else changed the file meanwhile.
+    EditConflict = "edit_conflict", 412, "The file was changed meanwhile";
+    /// The wanted part lies outside the file.
+    RangeNotSatisfiable = "range_not_satisfiable", 416, "The file has no such part";
+    /// The template has no such compiler or interpreter.
+    MissingToolchain = "missing_toolchain", 422, "The workspace has no program for this language";
+    /// An archive holds something that must not be unpacked.
+    HostileArchive = "hostile_archive", 422, "The archive is refused";
+    /// The workspace's disk is full.
+    DiskFull = "disk_full", 507, "The workspace's disk is full";
     /// Too many requests.
     RateLimited = "rate_limited", 429, "Too many requests";
     /// A bug, or something that nobody foresaw.

@@ -1,0 +1,127 @@
+//! What is typed, on its way to the program.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use rustix::termios::{LocalModes, SpecialCodeIndex};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+/// Bytes that may wait for a program that does not read.
+const WAITING_BYTES_MAX: usize = 256 * 1024;
+/// Bytes written at once.
+const PIECE_BYTES: usize = 4096;
+
+/// How long a program may read nothing before more keystrokes are dropped.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A bounded queue of keystrokes.
+#[derive(Default)]
+pub(super) struct Input {
+    waiting: Mutex<VecDeque<u8>>,
+    more: Notify,
+    room: Notify,
+    stuck: AtomicBool,
+}
+
+impl Input {
+    /// Adds keystrokes. Answers whether all were taken: when a program has read nothing for a while and the queue is
+    /// full, more is dropped, as a terminal does, so that an interrupt can still come through. An interrupt overtakes what
+    /// the program has not read: whoever presses Ctrl-C wants the program to stop, not to read on.
+    pub(super) async fn push(&self, bytes: &[u8], terminal: &AsyncFd<OwnedFd>) -> bool {
+        let mut rest = bytes;
+        if let Some(at) = interrupt(terminal).and_then(|key| bytes.iter().rposition(|byte| *byte == key)) {
+            self.waiting().clear();
+            self.stuck.store(false, Ordering::Relaxed);
+            rest = bytes.get(at..).unwrap_or_default();
+        }
+        loop {
+            rest = self.add(rest);
+            if rest.is_empty() {
+                return true;
+            }
+            if self.stuck.load(Ordering::Relaxed) {
+                return false;
+            }
+            let room = tokio::time::timeout(PATIENCE, self.room.notified()).await;
+            self.stuck.store(room.is_err(), Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what there is room for; gives back the rest.
+    fn add<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut waiting = self.waiting();
+        let room = WAITING_BYTES_MAX.saturating_sub(waiting.len());
+        let (taken, rest) = bytes.split_at(bytes.len().min(room));
+        waiting.extend(taken);
+        self.more.notify_one();
+        rest
+    }
+
+    /// Writes keystrokes to the terminal as it takes them, until the terminal is gone.
+    pub(super) async fn pass_on(&self, terminal: &AsyncFd<OwnedFd>) {
+        loop {
+            let piece = self.peek();
+            if piece.is_empty() {
+                self.more.notified().await;
+                continue;
+            }
+            self.interrupt_if_stuck(&piece, terminal);
+            let Ok(mut ready) = terminal.writable().await else { return };
+            match ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), &piece)?)) {
+                Ok(Ok(written)) => self.written(written),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(_)) => return,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// A terminal whose program reads nothing takes no more keystrokes, and would not see an interrupt.
+    fn interrupt_if_stuck(&self, piece: &[u8], terminal: &AsyncFd<OwnedFd>) {
+        let Some(key) = interrupt(terminal).filter(|key| piece.contains(key)) else { return };
+        if !writable_now(terminal) {
+            if let Ok(group) = rustix::termios::tcgetpgrp(terminal) {
+                let _gone = rustix::process::kill_process_group(group, Signal::INT);
+            }
+            let mut waiting = self.waiting();
+            let until = waiting.iter().position(|byte| *byte == key).map_or(0, |at| at + 1);
+            waiting.drain(..until);
+        }
+    }
+
+    fn peek(&self) -> Vec<u8> {
+        self.waiting().iter().take(PIECE_BYTES).copied().collect()
+    }
+
+    fn written(&self, bytes: usize) {
+        let mut waiting = self.waiting();
+        let bytes = bytes.min(waiting.len());
+        waiting.drain(..bytes);
+        drop(waiting);
+        self.stuck.store(false, Ordering::Relaxed);
+        self.room.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<u8>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key that interrupts, when the program lets the terminal make signals of keys.
+fn interrupt(terminal: &AsyncFd<OwnedFd>) -> Option<u8> {
+    let modes = rustix::termios::tcgetattr(terminal).ok()?;
+    let key = modes.special_codes[SpecialCodeIndex::VINTR];
+    (modes.local_modes.contains(LocalModes::ISIG) && key != 0).then_some(key)
+}
+
+fn writable_now(terminal: &AsyncFd<OwnedFd>) -> bool {
+    let mut polled = [rustix::event::PollFd::new(terminal.get_ref(), rustix::event::PollFlags::OUT)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+}

@@ -1,0 +1,1 @@
+function e(e){return typeof e==`object`&&!!e&&e.state===`awaiting_approval`}export{e as t};
