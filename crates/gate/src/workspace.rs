@@ -214,8 +214,12 @@ pub trait WorkspaceLink: Send + Sync {
     /// Searches names or contents. Dropping the stream ends the search.
     fn search<'a>(&'a self, leave: &'a Browse, query: SearchQuery) -> Answer<'a, EventStream<SearchEvent>>;
     /// A file or directory, packed.
-    fn archive<'a>(&'a self, leave: &'a Browse, path: &'a WorkspacePath, format: ArchiveFormat)
-    -> Answer<'a, ByteStream>;
+    fn archive<'a>(
+        &'a self,
+        leave: &'a Browse,
+        path: &'a WorkspacePath,
+        format: ArchiveFormat,
+    ) -> Answer<'a, ByteStream>;
     /// What happens to files from now on.
     fn watch<'a>(&'a self, leave: &'a Browse) -> Answer<'a, EventStream<FileEvent>>;
     /// Which languages can be run.

@@ -31,8 +31,6 @@ pub(crate) struct Built {
     pub(crate) router: axum::Router,
     /// The administrator's key.
     pub(crate) token: String,
-    /// Whether that key was made just now: nobody has signed in here before.
-    pub(crate) first_start: bool,
 }
 
 /// Puts a platform together from a configuration. Nothing runs yet, and nothing listens.
@@ -45,12 +43,11 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
     let environment: reeve_platform::policies::Environment = Arc::new(crate::config::surroundings::variable);
     let (policies, set) = Policies::load(config.policy_files.clone(), environment, clock.now())?;
     let inventory = Arc::new(InventoryHolder::load(config.inventory_file.clone(), targets::same_target())?);
-    let identity = Arc::new(Identity::load_with(
+    let identity = Arc::new(Identity::load(
         provider(config.identity.provider),
         store.clone(),
         Arc::clone(&clock),
         config.identity.users_file.clone(),
-        config.accounts.clone(),
     )?);
     let gate = Gate::new(
         registry(config, &store, &inventory)?,
@@ -76,12 +73,12 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
         options: PlatformOptions { base_url: config.notify.base_url.clone(), socket: config.audit_socket.clone() },
     });
     platform.policies().keep_text(&platform).await;
-    let (token, first_start) = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
+    let token = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
     let router = reeve_http::router(
         platform.clone(),
-        HttpOptions { config: crate::config::shown_json(config), limits: config.limits, ..HttpOptions::default() },
+        HttpOptions { config: crate::config::shown_json(config), ..HttpOptions::default() },
     );
-    Ok(Built { platform, router, token, first_start })
+    Ok(Built { platform, router, token })
 }
 
 /// In the governed modes nothing may start that nobody has thought about.
@@ -126,12 +123,12 @@ fn registry(config: &Config, store: &Store, inventory: &Arc<InventoryHolder>) ->
 }
 
 /// The administrator's key: read from its file, or made at the first start. A file whose key is no longer known (the
-/// database was replaced) gets a new one. Says whether it was made.
-async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result<(String, bool)> {
+/// database was replaced) gets a new one.
+async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result<String> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let token = text.trim().to_owned();
         if platform.identity().identify(Some(&token), None).await.is_ok() {
-            return Ok((token, false));
+            return Ok(token);
         }
     }
     let roles = BTreeSet::from(["admin".to_owned()]);
@@ -142,7 +139,7 @@ async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result
         .await?;
     reeve_store::write_private(path, &format!("{token}\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
     record_new_token(platform, &key_id).await;
-    Ok((token, true))
+    Ok(token)
 }
 
 async fn record_new_token(platform: &Platform, key_id: &KeyId) {

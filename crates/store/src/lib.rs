@@ -7,7 +7,6 @@
 //! Approvals and actions are what the log says. Their tables are a projection that moves in the same step; whatever a
 //! crash cut off is rebuilt from the log at the next start, so that one fsync, the log's, is enough for both.
 
-mod accounts;
 mod actions;
 mod approvals;
 mod archive;
@@ -19,7 +18,6 @@ mod ledger;
 mod lock;
 mod project;
 mod readers;
-mod workspaces;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +28,6 @@ use reeve_gate::Clock;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
 
-pub use accounts::{AccountChange, Rotation, StoredAccount, StoredLogin};
 pub use actions::ActionFilter;
 pub use approvals::ApprovalFilter;
 pub use archive::{NewToolResult, NewUpload, StoredToolResult, StoredUpload};
@@ -39,7 +36,6 @@ pub use deliveries::{Delivery, DeliveryCounts};
 pub use events::{EventFilter, EventPage, JourneyFilter, StoredEvent};
 pub use keys::{Claim, NewKey, StoredKey};
 pub use lock::LockError;
-pub use workspaces::{Altered, Quota, Quotas, StoredWorkspace};
 pub use writer::Published;
 
 /// Something that cannot be read or written.
@@ -109,7 +105,7 @@ impl StoreError {
 }
 
 /// The newest schema this version knows; kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 1;
 const AUDIT_FILE: &str = "audit.db";
 const STATE_FILE: &str = "reeve.db";
 const KEY_FILE: &str = "audit.key";

@@ -1,5 +1,4 @@
 //! What tests stand on: throw-away servers of the real thing.
 
 pub mod gate;
-pub mod permits;
 pub mod postgres;

@@ -71,8 +71,6 @@ pub enum AuthMethod {
     Static,
     /// A signed token of an identity provider.
     Jwt,
-    /// Signed in here, with an access token of Reeve.
-    SignedIn,
     /// Taken on trust from a header, because the operator switched identity off.
     Header,
     /// Nobody proved anything.

@@ -6,13 +6,11 @@
     reason = "a test that cannot go on fails right there"
 )]
 
-mod accounts;
 mod acting;
 mod answering;
 mod conventions;
 mod coverage;
 mod following;
 mod looking;
-mod limits;
 mod platform;
 mod serving;

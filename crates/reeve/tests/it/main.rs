@@ -2,7 +2,6 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
 
-mod accounts;
 mod acts;
 mod coverage;
 mod crash;

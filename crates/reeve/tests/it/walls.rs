@@ -49,11 +49,23 @@ fn pure_crates_know_no_runtime_no_files_and_no_network() {
 #[test]
 fn ways_in_and_ways_out_do_not_see_each_other() {
     let manifests = manifests();
-    assert_never(&manifests, &["reeve-http", "reeve-platform"], &["reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-runtime"]);
+    assert_never(
+        &manifests,
+        &["reeve-http", "reeve-platform"],
+        &["reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-runtime"],
+    );
     let above = ["reeve-http", "reeve-platform", "reeve-store"];
     assert_never(
         &manifests,
-        &["reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-runtime", "reeve-gate", "reeve-policy", "reeve-audit"],
+        &[
+            "reeve-postgres",
+            "reeve-connectors",
+            "reeve-workspace",
+            "reeve-runtime",
+            "reeve-gate",
+            "reeve-policy",
+            "reeve-audit",
+        ],
         &above,
     );
 }

@@ -98,7 +98,10 @@ pub(super) fn events<T: DeserializeOwned + Send + 'static>(reply: Reply) -> Even
 }
 
 /// A body of exactly so many bytes: more is cut off and told, fewer is an error.
-pub(super) fn exactly(body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static, size: u64) -> ByteStream {
+pub(super) fn exactly(
+    body: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin + 'static,
+    size: u64,
+) -> ByteStream {
     Box::pin(futures_util::stream::unfold(Some((body, size)), |state| async move {
         let (mut body, left) = state?;
         match body.next().await {

@@ -232,7 +232,10 @@ fn socket_handle(directory: &Path, name: &str) -> std::io::Result<OwnedFd> {
 /// JSON as a body.
 pub(super) fn body_of(what: &impl Serialize) -> Result<Body, WorkspaceError> {
     serde_json::to_vec(what).map(whole).map_err(|error| {
-        WorkspaceError::new(ProblemCode::Internal, format!("the request to the workspace cannot be written down: {error}"))
+        WorkspaceError::new(
+            ProblemCode::Internal,
+            format!("the request to the workspace cannot be written down: {error}"),
+        )
     })
 }
 

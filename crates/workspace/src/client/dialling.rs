@@ -36,10 +36,8 @@ impl RuntimeClient {
     async fn receive_connection(&self, mut stream: UnixStream, port: u16) -> Result<PassedSocket, WorkspaceError> {
         let request = format!("{}\n{port}\n", self.connections.token().expose());
         stream.write_all(request.as_bytes()).await.map_err(|error| failed(port, &error))?;
-        let (answer, passed) = stream
-            .async_io(Interest::READABLE, || receive(&stream))
-            .await
-            .map_err(|error| failed(port, &error))?;
+        let (answer, passed) =
+            stream.async_io(Interest::READABLE, || receive(&stream)).await.map_err(|error| failed(port, &error))?;
         match (answer, passed) {
             (Some(CONNECTED), Some(fd)) => PassedSocket::new(fd).map_err(|error| failed(port, &error)),
             _ => {

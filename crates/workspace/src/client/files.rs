@@ -37,7 +37,8 @@ impl RuntimeClient {
         }
         let reply = self.connections.send(request).await?;
         let head = file_head(&reply.head)?;
-        let size = head.end.checked_sub(head.start).ok_or_else(|| bounded::nonsense("tells a file of negative size"))?;
+        let size =
+            head.end.checked_sub(head.start).ok_or_else(|| bounded::nonsense("tells a file of negative size"))?;
         Ok(OpenFile { head, content: bounded::exactly(reply.body, size) })
     }
 
@@ -150,7 +151,8 @@ fn unescaped(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&byte, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|t| u8::from_str_radix(t, 16).ok());
+        let code =
+            after.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|t| u8::from_str_radix(t, 16).ok());
         match (byte, code) {
             (b'%', Some(code)) => {
                 out.push(code);

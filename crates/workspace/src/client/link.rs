@@ -1,7 +1,9 @@
 //! [`WorkspaceLink`] over the runtime's socket: each method in one line, the work is beside it by topic.
 
 use reeve_gate::Permitted;
-use reeve_gate::workspace::{Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, OpenFile, WorkspaceLink};
+use reeve_gate::workspace::{
+    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, OpenFile, WorkspaceLink,
+};
 use reeve_types::workspace::files::{
     ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile, Saved,
     SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
@@ -119,9 +121,7 @@ impl WorkspaceLink for RuntimeClient {
     }
 
     fn abandon_upload<'a>(&'a self, upload: &'a UploadId) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.connections.tell(hyper::Method::DELETE, &format!("/v1/uploads/{upload}")).await
-        })
+        Box::pin(async move { self.connections.tell(hyper::Method::DELETE, &format!("/v1/uploads/{upload}")).await })
     }
 
     fn extract(&self, into: Permitted<SaveFile>, format: ArchiveFormat, archive: ByteStream) -> Answer<'_, Extracted> {
@@ -133,9 +133,9 @@ impl WorkspaceLink for RuntimeClient {
     }
 
     fn cancel<'a>(&'a self, execution: &'a ExecutionId) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.connections.tell(hyper::Method::DELETE, &format!("/v1/executions/{execution}")).await
-        })
+        Box::pin(
+            async move { self.connections.tell(hyper::Method::DELETE, &format!("/v1/executions/{execution}")).await },
+        )
     }
 
     fn open_terminal(&self, id: TerminalId, what: Permitted<OpenTerminal>) -> Answer<'_, Terminal> {
@@ -147,8 +147,8 @@ impl WorkspaceLink for RuntimeClient {
     }
 
     fn close_terminal<'a>(&'a self, terminal: &'a TerminalId) -> Answer<'a, ()> {
-        Box::pin(async move {
-            self.connections.tell(hyper::Method::DELETE, &format!("/v1/terminals/{terminal}")).await
-        })
+        Box::pin(
+            async move { self.connections.tell(hyper::Method::DELETE, &format!("/v1/terminals/{terminal}")).await },
+        )
     }
 }

@@ -59,7 +59,8 @@ mod tests {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates");
         let on_disk = manifest::read_all(&directory).expect("good manifests");
         for found in on_disk {
-            let built_in = templates().expect("good manifests").into_iter().find(|template| template.name == found.name);
+            let built_in =
+                templates().expect("good manifests").into_iter().find(|template| template.name == found.name);
             let mut built_in = built_in.unwrap_or_else(|| panic!("{} is not built in", found.name));
             built_in.files.sort_by(|a, b| a.path.cmp(&b.path));
             let mut found = found;

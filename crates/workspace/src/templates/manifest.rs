@@ -118,7 +118,8 @@ fn collect(root: &Path, below: &Path, into: &mut Vec<SeedFile>, left: &mut u64) 
         if meta.is_dir() {
             collect(root, &relative, into, left)?;
         } else if meta.is_file() {
-            *left = left.checked_sub(meta.len()).ok_or_else(|| too_much(&path, "a template may hold 64 MiB of files"))?;
+            *left =
+                left.checked_sub(meta.len()).ok_or_else(|| too_much(&path, "a template may hold 64 MiB of files"))?;
             if into.len() >= SEED_FILES_MAX {
                 return Err(too_much(&path, "a template may hold 2,000 files"));
             }
