@@ -86,8 +86,9 @@ impl HeadAndTail {
         }
         let over = (self.tail.len() + tail.len()).saturating_sub(self.tail_max);
         self.left_out += u64::try_from(over).unwrap_or(u64::MAX);
-        self.tail.drain(..over.min(self.tail.len()));
-        self.tail.extend(tail);
+        let of_old = over.min(self.tail.len());
+        self.tail.drain(..of_old);
+        self.tail.extend(tail.get(over - of_old..).unwrap_or_default());
         head
     }
 
