@@ -1,7 +1,7 @@
 # The commands of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench build release
+.PHONY: help up demo test lint bench build release
 
 help: ## List the commands
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,8 +11,13 @@ demo: ## Find, explain, fix under approval and prove one real database fault (YE
 	@cargo build --package reeve
 	@scripts/demo
 
+up: ## Build and start Reeve; it prints a link that signs you in (ARGS="--driver docker" for Docker)
+	@scripts/ensure build sandbox
+	@cargo build --package reeve --package reeve-runtime
+	@target/debug/reeve up $(ARGS)
+
 test: ## Install what the tests need and run them all
-	@scripts/ensure build postgres tests
+	@scripts/ensure build postgres sandbox tests
 	@scripts/test
 
 lint: ## Formatting and clippy, as CI runs them
@@ -24,10 +29,10 @@ bench: ## Print every figure (release build; takes a while)
 	@scripts/ensure build postgres
 	@scripts/bench
 
-build: ## Build the program for development: target/debug/reeve
+build: ## Build the programs for development: target/debug/reeve and reeve-runtime
 	@scripts/ensure build
-	cargo build --package reeve
+	cargo build --package reeve --package reeve-runtime
 
-release: ## Build the program for use: target/release/reeve
+release: ## Build the programs for use: target/release/reeve and reeve-runtime
 	@scripts/ensure build
-	cargo build --release --package reeve
+	cargo build --release --package reeve --package reeve-runtime

@@ -56,6 +56,11 @@ export async function visit() {
 
 /** What axe finds serious or critical on the page as it is, in words. */
 export async function barriers(page) {
+  // What is still fading in has the contrast of that moment, not of the page. Spinners never end.
+  await page.evaluate(() => {
+    const ending = document.getAnimations().filter((one) => one.effect?.getComputedTiming().endTime !== Infinity);
+    return Promise.all(ending.map((one) => one.finished.catch(() => undefined))).then(() => undefined);
+  });
   // The policy of the page forbids scripts of others: axe is put in by the browser's own debugger.
   await page.evaluate(axe);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));

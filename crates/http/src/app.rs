@@ -11,7 +11,10 @@ use tokio::sync::Semaphore;
 
 use crate::auth::{DeniedLog, FailureLimiter};
 use crate::metrics::HttpMetrics;
+use crate::preview::{Admitted, Pool, Signer};
 use crate::problem::Problem;
+use crate::rate::{RateLimits, Rates};
+use crate::socket::{Invitation, OneTime, PREVIEW_FOR, TICKET_FOR, Ticket};
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -22,6 +25,10 @@ pub struct HttpOptions {
     pub config: Value,
     /// Whether `/metrics` is served without credentials. It holds numbers and paths only, never a name.
     pub public_metrics: bool,
+    /// How often callers may call.
+    pub limits: RateLimits,
+    /// The domains below which previews have hosts of their own: `{port}--{workspace}.preview.{domain}`.
+    pub preview_domains: Vec<String>,
 }
 
 impl Default for HttpOptions {
@@ -30,6 +37,8 @@ impl Default for HttpOptions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: Value::Object(serde_json::Map::new()),
             public_metrics: true,
+            limits: RateLimits::default(),
+            preview_domains: vec!["localhost".to_owned()],
         }
     }
 }
@@ -46,6 +55,17 @@ pub(crate) struct Shared {
     pub(crate) metrics: HttpMetrics,
     pub(crate) denied: DeniedLog,
     pub(crate) failures: FailureLimiter,
+    pub(crate) rates: Rates,
+    /// Tickets for sockets that were issued and not used.
+    pub(crate) tickets: OneTime<Ticket>,
+    /// Secrets in addresses of previews that were issued and not used.
+    pub(crate) invitations: OneTime<Invitation>,
+    /// Signs the passes of browsers to previews.
+    pub(crate) signer: Signer,
+    /// Who was found to see which preview a moment ago.
+    pub(crate) admitted: Admitted,
+    /// Connections to programs that wait for the next request.
+    pub(crate) pool: Arc<Pool>,
     /// The description of the API as it is served.
     pub(crate) description: String,
     /// Verifying reads the whole log; only so many may do it at once.
@@ -60,9 +80,22 @@ const TURN_WITHIN: Duration = Duration::from_secs(30);
 const LATELY: Duration = Duration::from_secs(60);
 
 impl App {
-    pub(crate) fn new(platform: Platform, options: HttpOptions) -> Self {
+    pub(crate) fn new(platform: Platform, mut options: HttpOptions) -> Self {
+        for domain in &mut options.preview_domains {
+            domain.make_ascii_lowercase();
+        }
+        let mut key = [0u8; 32];
+        let (first, second) = key.split_at_mut(16);
+        first.copy_from_slice(&platform.clock().random().to_be_bytes());
+        second.copy_from_slice(&platform.clock().random().to_be_bytes());
         let description = crate::openapi::document(&options.version);
         let shared = Shared {
+            rates: Rates::new(options.limits),
+            tickets: OneTime::new(TICKET_FOR),
+            invitations: OneTime::new(PREVIEW_FOR),
+            signer: Signer::new(key),
+            admitted: Admitted::default(),
+            pool: Arc::default(),
             options,
             metrics: HttpMetrics::default(),
             denied: DeniedLog::default(),

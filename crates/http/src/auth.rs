@@ -8,20 +8,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use reeve_platform::accounts::looks_like_token;
 use reeve_platform::{IdentityProvider, Permission, Platform};
 use reeve_types::limits::REASON_BYTES_MAX;
-use reeve_types::{AuthMethod, EventType, KeyId, Principal, ProblemCode, Purpose, TenantId, TraceId};
+use reeve_types::{AuthMethod, EventType, KeyId, LoginId, Principal, ProblemCode, Purpose, TenantId, TraceId};
 
 use crate::app::App;
+use crate::cookies;
 use crate::dress::{ThisRequest, X_TRACE_ID};
 use crate::extract::parse;
 use crate::problem::Problem;
+use crate::rate::{RateClass, Standing};
 
 const X_USER: HeaderName = HeaderName::from_static("x-user");
 const X_PURPOSE: HeaderName = HeaderName::from_static("x-purpose");
@@ -33,6 +38,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     pub(crate) key_id: Option<KeyId>,
+    /// The login of a person who signed in.
+    pub(crate) login: Option<LoginId>,
     pub(crate) request_id: String,
     purpose: Option<Purpose>,
     purpose_note: Option<String>,
@@ -43,6 +50,14 @@ impl Caller {
     /// The caller's tenant.
     pub(crate) fn tenant(&self) -> &TenantId {
         &self.principal.tenant
+    }
+
+    /// Returns when the sign-in that this caller came with has ended; never for keys. Open sockets wait for it.
+    pub(crate) async fn until_signed_out(&self, platform: &Platform) {
+        match &self.login {
+            Some(login) => platform.identity().accounts().until_ended(login).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// The declared purpose: the header beats the body.
@@ -90,45 +105,112 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Remote(pub(crate) IpAddr);
 
-/// Lets a request through to its handler when the caller has the permission.
-pub(crate) async fn guard(permission: Permission, mut request: Request, next: Next) -> Response {
-    if permission == Permission::Public {
-        return next.run(request).await;
+/// Where a request came from and whose id it has, for handlers that anybody may call.
+#[derive(Debug, Clone)]
+pub(crate) struct Sender {
+    pub(crate) remote: Option<IpAddr>,
+    pub(crate) request_id: String,
+    place: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Sender {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let request_id = parts.extensions.get::<ThisRequest>().map(|ThisRequest(id)| id.to_string());
+        Ok(Self {
+            remote: parts.extensions.get::<Remote>().map(|remote| remote.0),
+            request_id: request_id.unwrap_or_default(),
+            place: format!("{} {}", parts.method, parts.uri.path()),
+        })
     }
+}
+
+impl Sender {
+    /// Records that somebody was not let in. `reason` holds nothing that they typed as a secret.
+    pub(crate) async fn refused(&self, app: &App, reason: &str) {
+        app.shared.denied.record(&app.platform, None, &self.place, self.remote, reason).await;
+    }
+}
+
+/// Lets a request through to its handler when the caller has the permission and has not called too often.
+pub(crate) async fn guard(permission: Permission, rate: RateClass, mut request: Request, next: Next) -> Response {
     let (Some(app), Some(ThisRequest(id))) =
         (request.extensions().get::<App>().cloned(), request.extensions().get::<ThisRequest>().cloned())
     else {
         return Problem::internal("a route stands outside the router").into_response();
     };
     let remote = request.extensions().get::<Remote>().map(|remote| remote.0);
-    let place = Place { method: request.method().clone(), path: request.uri().path().to_owned(), remote };
-    let caller = match identify(&app, request.headers(), remote, id.to_string()).await {
+    if permission == Permission::Public {
+        let admitted = app.shared.rates.admit_address(remote, rate, app.platform.clock().now());
+        return go_on(admitted, request, next).await;
+    }
+    let place = format!("{} {}", request.method(), request.uri().path());
+    let caller = match identify(&app, request.headers(), request.method(), remote, id.to_string()).await {
         Ok(caller) => caller,
         Err(problem) => {
             if matches!(problem.code, ProblemCode::Unauthenticated | ProblemCode::Forbidden) {
-                app.shared.denied.record(&app.platform, None, &place, &problem.detail).await;
+                app.shared.denied.record(&app.platform, None, &place, remote, &problem.detail).await;
             }
             return problem.into_response();
         }
     };
     if !permission.allows(&caller.principal) {
         let problem = lacks(permission, &caller.principal);
-        app.shared.denied.record(&app.platform, Some(&caller.principal), &place, &problem.detail).await;
+        app.shared.denied.record(&app.platform, Some(&caller.principal), &place, remote, &problem.detail).await;
         return problem.into_response();
     }
+    let admitted = app.shared.rates.admit(&caller, rate, app.platform.clock().now());
+    let login = caller.login.clone();
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    let response = go_on(admitted, request, next).await;
+    match login {
+        Some(login) if is_stream(&response) => end_with(login, &app, response),
+        _ => response,
+    }
 }
 
-fn lacks(permission: Permission, principal: &Principal) -> Problem {
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
+}
+
+/// A stream that ends when the sign-in ends that it was opened with.
+fn end_with(login: LoginId, app: &App, response: Response) -> Response {
+    let accounts = app.platform.identity().accounts().clone();
+    let ended = Box::pin(async move { accounts.until_ended(&login).await });
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(ended)))
+}
+
+async fn go_on(admitted: Result<Option<Standing>, Problem>, request: Request, next: Next) -> Response {
+    match admitted {
+        Ok(standing) => {
+            let mut response = next.run(request).await;
+            if let Some(standing) = standing {
+                standing.tell(response.headers_mut());
+            }
+            response
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+pub(crate) fn lacks(permission: Permission, principal: &Principal) -> Problem {
+    if permission == Permission::OwnAccount {
+        let detail = format!("{} came with a key, and this takes a person who signed in", principal.label());
+        return Problem::new(ProblemCode::Forbidden, detail).with("permission", permission.as_str());
+    }
     let roles: Vec<&str> = permission.roles().iter().copied().chain(["admin"]).collect();
     let detail = format!("{} may not do this: it needs the role {}", principal.label(), roles.join(" or "));
     Problem::new(ProblemCode::Forbidden, detail).with("permission", permission.as_str()).with("roles", roles)
 }
 
-async fn identify(
+/// Who sent a request with these headers: a key or an access token in `Authorization`, or else an access token in the
+/// guide's cookie.
+pub(crate) async fn identify(
     app: &App,
     headers: &HeaderMap,
+    method: &Method,
     remote: Option<IpAddr>,
     request_id: String,
 ) -> Result<Caller, Problem> {
@@ -136,10 +218,19 @@ async fn identify(
     if identity.provider() == IdentityProvider::None {
         refuse_browsers_elsewhere(headers)?;
     }
-    let bearer = bearer(headers)?;
+    let bearer = match bearer(headers)? {
+        Some(bearer) => Some(bearer),
+        None => {
+            let cookie = cookies::get(headers, cookies::ACCESS);
+            if cookie.is_some() {
+                cookies::may_prove(headers, method, app.platform.base_url())?;
+            }
+            cookie
+        }
+    };
     let named = text_of(headers, &X_USER)?.filter(|name| !name.is_empty());
     // A key of the users file costs an Argon2id run for every user listed, so guessing them is slowed down.
-    let costly = bearer.is_some_and(|key| !key.starts_with("reeve_"));
+    let costly = bearer.is_some_and(|key| !key.starts_with("reeve_") && !looks_like_token(key));
     if costly {
         app.shared.failures.check(remote)?;
     }
@@ -152,6 +243,7 @@ async fn identify(
     Ok(Caller {
         principal: found.principal,
         key_id: found.key_id,
+        login: found.login,
         request_id,
         purpose,
         purpose_note: text_of(headers, &X_PURPOSE_NOTE)?.map(str::to_owned),
@@ -159,7 +251,21 @@ async fn identify(
     })
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+/// Who an access token or a key in another place than a header speaks for: the guide's terminals put it into the URL.
+pub(crate) async fn of_token(app: &App, token: &str, request_id: String) -> Result<Caller, Problem> {
+    let found = app.platform.identity().identify(Some(token), None).await?;
+    Ok(Caller {
+        principal: found.principal,
+        key_id: found.key_id,
+        login: found.login,
+        request_id,
+        purpose: None,
+        purpose_note: None,
+        trace_id: None,
+    })
+}
+
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = text_of(headers, &AUTHORIZATION)? else { return Ok(None) };
     let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") || key.trim().is_empty() {
@@ -209,13 +315,6 @@ fn is_near(host: &str) -> bool {
         || name.ends_with(".localhost")
 }
 
-/// What was asked for, for the record.
-struct Place {
-    method: Method,
-    path: String,
-    remote: Option<IpAddr>,
-}
-
 /// How many refusals are recorded at once before the rate holds.
 const DENIED_BURST: f64 = 20.0;
 /// How many refusals per second are recorded; the rest is counted.
@@ -241,19 +340,27 @@ impl DeniedLog {
         Some(skipped)
     }
 
-    async fn record(&self, platform: &Platform, principal: Option<&Principal>, place: &Place, reason: &str) {
+    /// `place` is the method and the path that were asked for.
+    async fn record(
+        &self,
+        platform: &Platform,
+        principal: Option<&Principal>,
+        place: &str,
+        remote: Option<IpAddr>,
+        reason: &str,
+    ) {
         let Some(skipped) = self.admit(Instant::now()) else { return };
         let tenant = principal.map_or_else(TenantId::default_tenant, |principal| principal.tenant.clone());
         let mut event = platform.event(EventType::AccessDenied, &tenant, platform.new_trace("authz"));
         event.principal = principal.cloned();
-        let path: String = place.path.chars().take(200).collect();
-        let from = place.remote.map_or_else(String::new, |remote| format!(" from {remote}"));
+        let place: String = place.chars().take(210).collect();
+        let from = remote.map_or_else(String::new, |remote| format!(" from {remote}"));
         let more = if skipped == 0 {
             String::new()
         } else {
             format!(" ({skipped} more refusals were not recorded before this one)")
         };
-        event.note = format!("{} {path}{from}: {reason}{more}", place.method);
+        event.note = format!("{place}{from}: {reason}{more}");
         if let Err(error) = platform.record(event).await {
             tracing::error!("a refusal could not be recorded: {error}");
         }

@@ -2,6 +2,8 @@
 //!
 //! No function here registers a route without a permission, so a route that nobody thought about cannot exist.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
@@ -11,7 +13,8 @@ use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::app::App;
-use crate::{aliases, auth, routes};
+use crate::rate::RateClass;
+use crate::{aliases, auth, routes, socket};
 
 /// Where the API is documented.
 pub(crate) const ROOT: &str = "/api/v1";
@@ -27,6 +30,8 @@ pub struct RouteEntry {
     pub path: String,
     /// What a caller must be allowed to do.
     pub permission: Permission,
+    /// Which budget a call of it is taken from.
+    pub rate: RateClass,
     /// Whether it is in the API's description; aliases are not.
     pub documented: bool,
 }
@@ -47,11 +52,11 @@ pub(crate) fn all() -> Routes {
 impl Routes {
     /// Routes of the API: documented under `/api/v1`, and the same under `/v1`.
     pub(crate) fn api(mut self, permission: Permission, (schemas, paths, methods): UtoipaMethodRouter<App>) -> Self {
-        let methods = protected(permission, methods);
         for (path, item) in paths.paths {
             for (root, documented) in [(ROOT, true), (SECOND_ROOT, false)] {
-                self.router = self.router.route(&format!("{root}{path}"), methods.clone());
-                self.note(permission, &format!("{root}{path}"), methods_of(&item), documented);
+                let path = format!("{root}{path}");
+                self.router = self.router.route(&path, protected(permission, &path, methods.clone()));
+                self.note(permission, &path, methods_of(&item), documented);
             }
             self.document(format!("{ROOT}{path}"), item);
         }
@@ -65,9 +70,8 @@ impl Routes {
         permission: Permission,
         (schemas, paths, methods): UtoipaMethodRouter<App>,
     ) -> Self {
-        let methods = protected(permission, methods);
         for (path, item) in paths.paths {
-            self.router = self.router.route(&path, methods.clone());
+            self.router = self.router.route(&path, protected(permission, &path, methods.clone()));
             self.note(permission, &path, methods_of(&item), true);
             self.document(path, item);
         }
@@ -82,7 +86,35 @@ impl Routes {
         path: &str,
         (_, paths, methods): UtoipaMethodRouter<App>,
     ) -> Self {
-        self.router = self.router.route(path, protected(permission, methods));
+        self.router = self.router.route(path, protected(permission, path, methods));
+        for (_, item) in paths.paths {
+            self.note(permission, path, methods_of(&item), false);
+        }
+        self
+    }
+
+    /// A WebSocket of the API. It is documented and listed as every route; who knocks may bring a ticket.
+    pub(crate) fn socket(mut self, permission: Permission, (_, paths, methods): UtoipaMethodRouter<App>) -> Self {
+        let methods = behind_socket_guard(permission, methods);
+        for (path, item) in paths.paths {
+            for (root, documented) in [(ROOT, true), (SECOND_ROOT, false)] {
+                let path = format!("{root}{path}");
+                self.router = self.router.route(&path, methods.clone());
+                self.note(permission, &path, methods_of(&item), documented);
+            }
+            self.document(format!("{ROOT}{path}"), item);
+        }
+        self
+    }
+
+    /// A WebSocket under a path of a guide.
+    pub(crate) fn socket_alias(
+        mut self,
+        permission: Permission,
+        path: &str,
+        (_, paths, methods): UtoipaMethodRouter<App>,
+    ) -> Self {
+        self.router = self.router.route(path, behind_socket_guard(permission, methods));
         for (_, item) in paths.paths {
             self.note(permission, path, methods_of(&item), false);
         }
@@ -99,6 +131,7 @@ impl Routes {
             method: method.to_owned(),
             path: path.to_owned(),
             permission,
+            rate: RateClass::of(permission, method, path),
             documented,
         });
         self.table.extend(entries);
@@ -126,6 +159,14 @@ fn methods_of(item: &utoipa::openapi::PathItem) -> Vec<&'static str> {
 }
 
 /// The routes behind the guard that demands the permission.
-fn protected(permission: Permission, methods: MethodRouter<App>) -> MethodRouter<App> {
-    methods.route_layer(from_fn(move |request: Request, next: Next| auth::guard(permission, request, next)))
+fn protected(permission: Permission, path: &str, methods: MethodRouter<App>) -> MethodRouter<App> {
+    let path: Arc<str> = path.into();
+    methods.route_layer(from_fn(move |request: Request, next: Next| {
+        let rate = RateClass::of(permission, request.method().as_str(), &path);
+        auth::guard(permission, rate, request, next)
+    }))
+}
+
+fn behind_socket_guard(permission: Permission, methods: MethodRouter<App>) -> MethodRouter<App> {
+    methods.route_layer(from_fn(move |request: Request, next: Next| socket::guard(permission, request, next)))
 }

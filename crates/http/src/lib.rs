@@ -9,20 +9,26 @@
 mod aliases;
 mod app;
 mod auth;
+mod cookies;
 mod declare;
 mod dress;
 mod extract;
 mod idempotency;
 mod metrics;
 mod openapi;
+mod page;
+mod preview;
 mod problem;
+mod rate;
 mod routes;
 mod server;
+mod socket;
 mod stream;
 
 pub use app::HttpOptions;
 pub use declare::RouteEntry;
 pub use openapi::document as openapi_document;
+pub use rate::{RateClass, RateLimits};
 pub use server::serve;
 
 use axum::Router;
@@ -38,11 +44,13 @@ pub fn router(platform: Platform, options: HttpOptions) -> Router {
     let app = App::new(platform, options);
     declare::all()
         .into_router()
-        .fallback(problem::no_such_path)
+        .fallback(page::fallback)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(DefaultBodyLimit::max(REQUEST_BODY_BYTES_MAX))
         .layer(axum::middleware::from_fn_with_state(app.clone(), dress::dress))
+        // Outermost: what is for a preview reaches no route of the platform, and no header of its is put on it.
+        .layer(axum::middleware::from_fn_with_state(app.clone(), preview::dispatch))
         .with_state(app)
 }
 

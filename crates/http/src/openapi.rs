@@ -23,7 +23,10 @@ pub fn document(version: &str) -> String {
     });
     document["servers"] = json!([{"url": "/"}]);
     document["components"]["securitySchemes"] = json!({
-        "key": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer KEY`."},
+        "key": {
+            "type": "http", "scheme": "bearer",
+            "description": "An API key, or the access token of a sign-in: `Authorization: Bearer KEY`.",
+        },
     });
     document["components"]["schemas"]["Problem"] = problem_schema();
     for route in routes.table.iter().filter(|route| route.documented) {
@@ -38,6 +41,7 @@ pub fn document(version: &str) -> String {
 /// What holds for every route: its permission, how to prove who you are, and the problems that any route may answer with.
 fn complete(operation: &mut Map<String, Value>, route: &RouteEntry) {
     operation.insert("x-permission".to_owned(), route.permission.as_str().into());
+    operation.insert("x-rate-class".to_owned(), route.rate.as_str().into());
     let responses = operation.entry("responses").or_insert_with(|| json!({}));
     let mut add = |status: &str, description: &str| {
         if responses.get(status).is_none() {

@@ -9,6 +9,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use reeve_gate::{Completed, Refusal, ToolFailure};
+use reeve_platform::accounts::AccountError;
 use reeve_platform::{IdentityError, PlatformError};
 use reeve_store::{AuditError, StoreError};
 use reeve_types::ProblemCode;
@@ -210,9 +211,51 @@ impl From<IdentityError> for Problem {
         match error {
             IdentityError::Missing | IdentityError::BadKey => Self::new(ProblemCode::Unauthenticated, said)
                 .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            IdentityError::BadToken => of_token(said, "invalid"),
+            IdentityError::TokenExpired => of_token(said, "expired"),
+            IdentityError::SignedOut => of_token(said, "signed_out"),
+            IdentityError::Accounts(error) => (*error).into(),
             IdentityError::UnknownUser(_) => Self::new(ProblemCode::Forbidden, said),
             IdentityError::UsersFile { .. } => Self::internal(said),
             IdentityError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// An access token that does not hold (RFC 6750), and why, so that a page knows whether renewing it may help.
+fn of_token(said: String, token: &str) -> Problem {
+    Problem::new(ProblemCode::Unauthenticated, said)
+        .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""))
+        .with("token", token)
+}
+
+impl From<AccountError> for Problem {
+    fn from(error: AccountError) -> Self {
+        let said = error.to_string();
+        match error {
+            AccountError::BadEmail(_) | AccountError::BadPassword(_) | AccountError::Invalid(_) => {
+                Self::new(ProblemCode::BadRequest, said)
+            }
+            AccountError::Taken => Self::new(ProblemCode::AlreadyExists, said),
+            AccountError::NoSuchAccount(_) | AccountError::NoSuchLogin(_) => Self::new(ProblemCode::NotFound, said),
+            AccountError::WrongPassword | AccountError::BadKey | AccountError::BadLink | AccountError::BadRefresh => {
+                Self::new(ProblemCode::Unauthenticated, said)
+                    .header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            }
+            AccountError::WrongOldPassword
+            | AccountError::NotAPerson
+            | AccountError::Disabled
+            | AccountError::RegistrationOff => Self::new(ProblemCode::Forbidden, said),
+            AccountError::RefreshedAlready => Self::new(ProblemCode::Conflict, said).retry_after(1),
+            AccountError::NotAnAccount => Self::new(ProblemCode::Conflict, said),
+            AccountError::TooManyTries(wait) => {
+                let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+                Self::new(ProblemCode::RateLimited, said).retry_after(seconds)
+            }
+            AccountError::Busy => Self::new(ProblemCode::Unavailable, said).retry_after(2),
+            AccountError::RecordUnavailable(_) => Self::new(ProblemCode::RecordUnavailable, said).retry_after(5),
+            AccountError::Secret(_) | AccountError::BrokeOff(_) => Self::internal(said),
+            AccountError::Store(error) => error.into(),
         }
     }
 }

@@ -8,8 +8,8 @@ use axum::Router;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +28,12 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Most connections at the same time, over all listeners. Further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
+/// Most requests at the same time on one connection of HTTP/2.
+const STREAMS_MAX: u32 = 200;
+/// What a client of HTTP/2 sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait for more of a client's first bytes, when what came leaves the protocol open.
+const FIRST_BYTES_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait after a failure to accept, for example when there are no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -69,6 +75,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Stopping {
     }
 }
 
+/// A place among the server's connections. Whoever goes on with a connection after its request, as a WebSocket does,
+/// keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection(#[expect(dead_code, reason = "it is held, not read")] Arc<OwnedSemaphorePermit>);
+
 struct Listener {
     listener: TcpListener,
     router: Router,
@@ -107,23 +118,27 @@ impl Listener {
     fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         let remote = stream.peer_addr().ok().map(|address| Remote(address.ip().to_canonical()));
         let _ = stream.set_nodelay(true);
-        let stopping = Stopping(self.stop.clone());
+        let (stopping, place) = (Stopping(self.stop.clone()), Connection(Arc::new(place)));
+        let held = place.clone();
         let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(stopping.clone());
+            request.extensions_mut().insert(place.clone());
             if let Some(remote) = remote {
                 request.extensions_mut().insert(remote);
             }
             request.map(axum::body::Body::new)
         });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-        let connection = self.graceful.watch(connection);
-        let hard = self.hard.clone();
+        let (stop, hard, watcher) = (self.stop.clone(), self.hard.clone(), self.graceful.watcher());
         tokio::spawn(async move {
+            let spoken = tokio::select! {
+                () = stop.cancelled() => None,
+                () = hard.cancelled() => None,
+                spoken = tokio::time::timeout(HEAD_WITHIN, spoken(&stream)) => spoken.ok().flatten(),
+            };
+            let Some(version) = spoken else { return };
+            let builder = builder(version);
+            let service = TowerToHyperService::new(router);
+            let connection = watcher.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
             tokio::select! {
                 () = hard.cancelled() => {}
                 served = connection => {
@@ -132,7 +147,48 @@ impl Listener {
                     }
                 }
             }
-            drop(place);
+            drop(held);
         });
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// Which protocol a client speaks, by its first bytes; none when it leaves without any. The bytes stay to be read.
+async fn spoken(stream: &TcpStream) -> Option<Version> {
+    let mut first = [0u8; PREFACE.len()];
+    loop {
+        let n = stream.peek(&mut first).await.ok()?;
+        match first.get(..n) {
+            None | Some([]) => return None,
+            Some(bytes) if bytes == PREFACE => return Some(Version::Two),
+            Some(bytes) if !PREFACE.starts_with(bytes) => return Some(Version::One),
+            Some(_) => tokio::time::sleep(FIRST_BYTES_PAUSE).await,
+        }
+    }
+}
+
+fn builder(version: Version) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(HEAD_WITHIN)
+        .keep_alive_timeout(HEAD_WITHIN);
+    match version {
+        Version::One => builder.http1_only(),
+        Version::Two => builder.http2_only(),
     }
 }

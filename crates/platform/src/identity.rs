@@ -1,8 +1,8 @@
 //! Who is asking.
 //!
 //! A caller proves itself with an API key: one that Reeve made (`reeve_…`, 256 random bits, stored as SHA-256, which for
-//! such keys is as sound as a slow hash), or one of the users file (stored there as Argon2id). A service of the users
-//! file may name the person it acts for. Wrong credentials are refused; they never turn a caller into somebody else.
+//! such keys is as sound as a slow hash), or one of the users file (stored there as Argon2id); a person who has signed in
+//! proves it with an access token ([`crate::accounts`]). A service of the users file may name the person it acts for. Wrong credentials are refused; they never turn a caller into somebody else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reeve_gate::Clock;
 use reeve_store::{NewKey, Store, StoreError};
 use reeve_types::limits::CONFIG_FILE_BYTES_MAX;
-use reeve_types::{AuthMethod, Digest, KeyId, Principal, PrincipalKind, TenantId};
+use reeve_types::{AuthMethod, Digest, KeyId, LoginId, Principal, PrincipalKind, TenantId};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
+
+use crate::accounts::{AccountError, AccountOptions, Accounts};
 
 /// How long a verified Argon2id key need not be verified again.
 const VERIFIED_FOR: Duration = Duration::from_secs(300);
@@ -49,6 +51,18 @@ pub enum IdentityError {
     /// The key is unknown, revoked or wrong.
     #[error("the API key is not valid: it is unknown, wrong, or has been revoked")]
     BadKey,
+    /// The access token is forged, broken, or signed with a secret that no longer holds.
+    #[error("the access token is not valid; sign in again")]
+    BadToken,
+    /// The access token's time is over.
+    #[error("the access token has expired; renew it with your refresh token, or sign in again")]
+    TokenExpired,
+    /// The login of the access token was ended.
+    #[error("you are signed out; sign in again")]
+    SignedOut,
+    /// Accounts cannot be opened.
+    #[error(transparent)]
+    Accounts(Box<AccountError>),
     /// The person a service acts for is not in the users file.
     #[error("`{0}` is not a user of the users file")]
     UnknownUser(String),
@@ -74,6 +88,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The key they came with.
     pub key_id: Option<KeyId>,
+    /// The login whose access token they came with.
+    pub login: Option<LoginId>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -185,16 +201,30 @@ pub struct Identity {
     verified: Mutex<HashMap<Digest, (Instant, PrincipalKind, String)>>,
     /// How many keys may be verified at the same time.
     verifying: tokio::sync::Semaphore,
+    accounts: Accounts,
 }
 
 impl Identity {
-    /// An identity service over the store's keys and, when one is set, a users file.
+    /// An identity service over the store's keys and, when one is set, a users file; accounts as they are by default.
     pub fn load(
         provider: IdentityProvider,
         store: Store,
         clock: Arc<dyn Clock>,
         users_file: Option<PathBuf>,
     ) -> Result<Self, IdentityError> {
+        Self::load_with(provider, store, clock, users_file, AccountOptions::default())
+    }
+
+    /// The same with settings for accounts.
+    pub fn load_with(
+        provider: IdentityProvider,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        users_file: Option<PathBuf>,
+        accounts: AccountOptions,
+    ) -> Result<Self, IdentityError> {
+        let accounts = Accounts::open(store.clone(), Arc::clone(&clock), accounts)
+            .map_err(|error| IdentityError::Accounts(Box::new(error)))?;
         let users = users_file.as_deref().map(Users::load).transpose()?.unwrap_or_default();
         let users_seen = Mutex::new(users_file.as_deref().and_then(crate::inventory::modified));
         let users = arc_swap::ArcSwap::from_pointee(users);
@@ -207,7 +237,17 @@ impl Identity {
             users_seen,
             verified: Mutex::default(),
             verifying: tokio::sync::Semaphore::new(VERIFYING_MAX),
+            accounts,
         })
+    }
+
+    /// People's accounts and logins.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Reads the users file again when it has changed. Says what happened, when something did.
@@ -254,16 +294,19 @@ impl Identity {
         }
     }
 
-    /// The caller behind a bearer key and, for services, the person it says it acts for.
+    /// The caller behind a bearer key or access token and, for services, the person it says it acts for.
     pub async fn identify(&self, bearer: Option<&str>, named: Option<&str>) -> Result<Caller, IdentityError> {
         let Some(bearer) = bearer else {
             return match self.provider {
                 IdentityProvider::Keys => Err(IdentityError::Missing),
-                IdentityProvider::None => Ok(Caller { principal: self.on_trust(named), key_id: None }),
+                IdentityProvider::None => Ok(Caller { principal: self.on_trust(named), key_id: None, login: None }),
             };
         };
         if bearer.len() > CREDENTIAL_BYTES_MAX {
             return Err(IdentityError::BadKey);
+        }
+        if let Some(found) = self.token(bearer).await {
+            return found;
         }
         let caller = match split_key(bearer) {
             Some((key_id, _)) => self.own_key(&key_id, bearer).await?,
@@ -299,7 +342,7 @@ impl Identity {
         let mut principal = Principal::new(stored.key.kind, stored.key.principal, AuthMethod::ApiKey);
         principal.tenant = stored.key.tenant;
         principal.roles = stored.key.roles;
-        Ok(Caller { principal, key_id: Some(stored.key.key_id) })
+        Ok(Caller { principal, key_id: Some(stored.key.key_id), login: None })
     }
 
     async fn file_key(&self, bearer: &str) -> Result<Caller, IdentityError> {
@@ -331,7 +374,7 @@ impl Identity {
         let roles = if kind == PrincipalKind::Service { users.services.get(&name) } else { users.users.get(&name) };
         let roles = roles.ok_or(IdentityError::BadKey)?;
         let principal = Principal::new(kind, name, AuthMethod::ApiKey).with_roles(roles.iter().cloned());
-        Ok(Caller { principal, key_id: None })
+        Ok(Caller { principal, key_id: None, login: None })
     }
 
     fn recently_verified(&self, digest: &Digest) -> Option<(PrincipalKind, String)> {

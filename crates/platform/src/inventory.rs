@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
@@ -219,12 +219,16 @@ fn place_of(text: &str, needle: &str) -> String {
 /// Whether a connection string that was given means a known one: the same place, whatever its password and TLS settings.
 pub type SameTarget = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
+/// How a workspace is described, by its id or, for one that is to be made, by its template's name.
+pub type WorkspaceLookup = Arc<dyn Fn(&str) -> Option<Resource> + Send + Sync>;
+
 /// The inventory in force.
 pub struct InventoryHolder {
     path: Option<PathBuf>,
     current: ArcSwapOption<Inventory>,
     same_target: SameTarget,
     seen: Mutex<Option<SystemTime>>,
+    workspaces: OnceLock<WorkspaceLookup>,
 }
 
 impl InventoryHolder {
@@ -232,7 +236,12 @@ impl InventoryHolder {
     pub fn load(path: Option<PathBuf>, same_target: SameTarget) -> Result<Self, InventoryError> {
         let current = path.as_deref().map(read).transpose()?;
         let seen = Mutex::new(path.as_deref().and_then(modified));
-        Ok(Self { path, current: ArcSwapOption::from_pointee(current), same_target, seen })
+        Ok(Self { path, current: ArcSwapOption::from_pointee(current), same_target, seen, workspaces: OnceLock::new() })
+    }
+
+    /// Lets the workspaces that there are be acted on. Only the first call counts.
+    pub fn show_workspaces(&self, lookup: WorkspaceLookup) {
+        let _ = self.workspaces.set(lookup);
     }
 
     /// The inventory, when one is set.
@@ -295,6 +304,11 @@ pub(crate) fn modified(path: &Path) -> Option<SystemTime> {
 
 impl reeve_gate::Inventory for InventoryHolder {
     fn resolve(&self, kind: ResourceKind, target: Option<&str>) -> Result<Resource, UnknownTarget> {
+        if let (ResourceKind::Workspace, Some(lookup)) = (kind, self.workspaces.get()) {
+            let target = target.unwrap_or_default();
+            // Which others there are is nobody's business.
+            return lookup(target).ok_or_else(|| UnknownTarget { target: mask_dsn(target), known: Vec::new() });
+        }
         let Some(inventory) = self.current.load_full() else {
             return Ok(Resource::new(kind, target.map_or_else(|| "default".to_owned(), mask_dsn)));
         };
@@ -328,6 +342,7 @@ mod tests {
             current: ArcSwapOption::from_pointee(Some(inventory)),
             same_target: Arc::new(|a, b| a == b),
             seen: Mutex::new(None),
+            workspaces: OnceLock::new(),
         }
     }
 
@@ -358,6 +373,7 @@ mod tests {
             current: ArcSwapOption::empty(),
             same_target: Arc::new(|_, _| false),
             seen: Mutex::new(None),
+            workspaces: OnceLock::new(),
         };
         let found = none.resolve(ResourceKind::Database, Some("host=h password=x")).unwrap();
         assert_eq!(found.name, "host=h password=***");

@@ -5,6 +5,7 @@
 //! a question in words is routed without a model ([`routing`]), and who is told of what ([`notify`]). It never touches
 //! the world itself: acts go through the gate.
 
+pub mod accounts;
 pub mod actions;
 pub mod approvals;
 pub mod explain;
@@ -16,6 +17,7 @@ pub mod permissions;
 pub mod policies;
 pub mod routing;
 pub mod socket;
+pub mod workspaces;
 
 mod platform;
 

@@ -2,7 +2,7 @@
 //!
 //! A permission lets a caller ask; whether the act itself is allowed is policy's decision.
 
-use reeve_types::{Principal, PrincipalKind};
+use reeve_types::{AuthMethod, Principal, PrincipalKind};
 
 /// Something that a route lets a caller do. Every route names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -16,6 +16,8 @@ pub enum Permission {
     Ask,
     /// Ask for a tool that acts on databases.
     RunDatabaseTools,
+    /// Have workspaces and work in them.
+    UseWorkspaces,
     /// Answer questions to people.
     Approve,
     /// Take back one's own request (anybody's, for administrators).
@@ -26,22 +28,26 @@ pub enum Permission {
     WriteRecords,
     /// Cosign the log's head.
     Witness,
+    /// See and change one's own account and logins: whoever signed in, and nobody with a key.
+    OwnAccount,
     /// Make and revoke keys, see users and configuration, reload policies.
     Administer,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Public,
         Self::Look,
         Self::Ask,
         Self::RunDatabaseTools,
+        Self::UseWorkspaces,
         Self::Approve,
         Self::Cancel,
         Self::CheckPolicy,
         Self::WriteRecords,
         Self::Witness,
+        Self::OwnAccount,
         Self::Administer,
     ];
 
@@ -52,11 +58,13 @@ impl Permission {
             Self::Look => "look",
             Self::Ask => "ask",
             Self::RunDatabaseTools => "run_database_tools",
+            Self::UseWorkspaces => "use_workspaces",
             Self::Approve => "approve",
             Self::Cancel => "cancel",
             Self::CheckPolicy => "check_policy",
             Self::WriteRecords => "write_records",
             Self::Witness => "witness",
+            Self::OwnAccount => "own_account",
             Self::Administer => "administer",
         }
     }
@@ -66,11 +74,12 @@ impl Permission {
         match self {
             Self::Public | Self::Look | Self::Ask | Self::Cancel => &[],
             Self::RunDatabaseTools => &["dba", "sre", "oncall", "sre-automation"],
+            Self::UseWorkspaces => &["developer", "dba", "sre", "oncall", "sre-automation", "k8s-admin"],
             Self::Approve => &["dba", "fleet-approver"],
             Self::CheckPolicy => &["dba", "sre", "auditor"],
             Self::WriteRecords => &["recorder"],
             Self::Witness => &["witness"],
-            Self::Administer => &[],
+            Self::OwnAccount | Self::Administer => &[],
         }
     }
 
@@ -80,6 +89,7 @@ impl Permission {
             Self::Public => return true,
             // Whoever has proved who they are may look at their own tenant and ask.
             Self::Look | Self::Ask | Self::Cancel => true,
+            Self::OwnAccount => caller.auth_method == AuthMethod::SignedIn,
             Self::CheckPolicy | Self::WriteRecords if caller.kind == PrincipalKind::Service => true,
             _ => caller.has_role("admin") || self.roles().iter().any(|role| caller.has_role(role)),
         };
@@ -95,7 +105,7 @@ pub const KNOWN_ROLES: [(&str, &str); 12] = [
     ("oncall", "database, Kubernetes and host tools; break glass"),
     ("sre-automation", "the same for programs"),
     ("k8s-admin", "Kubernetes tools"),
-    ("developer", "looks and asks"),
+    ("developer", "looks, asks, has workspaces"),
     ("auditor", "looks, and asks what policy would decide"),
     ("recorder", "brings records from another program"),
     ("witness", "cosigns the head of the audit log"),
@@ -106,7 +116,6 @@ pub const KNOWN_ROLES: [(&str, &str); 12] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reeve_types::AuthMethod;
 
     fn user(roles: &[&str]) -> Principal {
         Principal::new(PrincipalKind::User, "u", AuthMethod::ApiKey).with_roles(roles.iter().copied())

@@ -101,12 +101,28 @@ pub struct PlatformParts {
 #[derive(Clone)]
 pub struct Platform {
     pub(crate) parts: Arc<PlatformParts>,
+    workspaces: Option<crate::workspaces::Workspaces>,
 }
 
 impl Platform {
     /// A platform of these parts. Nothing runs yet; see [`Platform::run`].
     pub fn new(parts: PlatformParts) -> Self {
-        Self { parts: Arc::new(parts) }
+        Self { parts: Arc::new(parts), workspaces: None }
+    }
+
+    /// The same platform with workspaces, whose tools the gate has.
+    #[must_use]
+    pub fn with_workspaces(mut self, workspaces: crate::workspaces::Workspaces) -> Self {
+        workspaces.connect(&self.parts.gate);
+        let known = workspaces.clone();
+        self.parts.inventory.show_workspaces(Arc::new(move |target| known.resource(target)));
+        self.workspaces = Some(workspaces);
+        self
+    }
+
+    /// The workspaces, when there are any on this server.
+    pub fn workspaces(&self) -> Option<&crate::workspaces::Workspaces> {
+        self.workspaces.as_ref()
     }
 
     /// The door.
@@ -120,6 +136,10 @@ impl Platform {
     /// Who is who.
     pub fn identity(&self) -> &Identity {
         &self.parts.identity
+    }
+    /// Where people reach this server, when that was set.
+    pub fn base_url(&self) -> Option<&str> {
+        self.parts.options.base_url.as_deref()
     }
     /// What can be acted on.
     pub fn inventory(&self) -> &InventoryHolder {
@@ -208,7 +228,12 @@ impl Platform {
         let tell = this.tell_people(stop.clone());
         let watch = this.watch_files(stop.clone());
         let stream = this.serve_socket(stop.clone());
-        tokio::join!(settle, expire, tell, watch, stream);
+        let tend = async {
+            if let Some(workspaces) = this.workspaces() {
+                workspaces.run(stop.clone()).await;
+            }
+        };
+        tokio::join!(tend, settle, expire, tell, watch, stream);
     }
 
     /// Reads the files that have changed, now and then, so that an edit takes effect without a restart.

@@ -31,6 +31,8 @@ pub(crate) struct Built {
     pub(crate) router: axum::Router,
     /// The administrator's key.
     pub(crate) token: String,
+    /// Whether that key was made just now: nobody has signed in here before.
+    pub(crate) first_start: bool,
 }
 
 /// Puts a platform together from a configuration. Nothing runs yet, and nothing listens.
@@ -43,11 +45,12 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
     let environment: reeve_platform::policies::Environment = Arc::new(crate::config::surroundings::variable);
     let (policies, set) = Policies::load(config.policy_files.clone(), environment, clock.now())?;
     let inventory = Arc::new(InventoryHolder::load(config.inventory_file.clone(), targets::same_target())?);
-    let identity = Arc::new(Identity::load(
+    let identity = Arc::new(Identity::load_with(
         provider(config.identity.provider),
         store.clone(),
         Arc::clone(&clock),
         config.identity.users_file.clone(),
+        config.accounts.clone(),
     )?);
     let gate = Gate::new(
         registry(config, &store, &inventory)?,
@@ -73,12 +76,12 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
         options: PlatformOptions { base_url: config.notify.base_url.clone(), socket: config.audit_socket.clone() },
     });
     platform.policies().keep_text(&platform).await;
-    let token = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
+    let (token, first_start) = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
     let router = reeve_http::router(
         platform.clone(),
-        HttpOptions { config: crate::config::shown_json(config), ..HttpOptions::default() },
+        HttpOptions { config: crate::config::shown_json(config), limits: config.limits, ..HttpOptions::default() },
     );
-    Ok(Built { platform, router, token })
+    Ok(Built { platform, router, token, first_start })
 }
 
 /// In the governed modes nothing may start that nobody has thought about.
@@ -123,12 +126,12 @@ fn registry(config: &Config, store: &Store, inventory: &Arc<InventoryHolder>) ->
 }
 
 /// The administrator's key: read from its file, or made at the first start. A file whose key is no longer known (the
-/// database was replaced) gets a new one.
-async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result<String> {
+/// database was replaced) gets a new one. Says whether it was made.
+async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result<(String, bool)> {
     if let Ok(text) = std::fs::read_to_string(path) {
         let token = text.trim().to_owned();
         if platform.identity().identify(Some(&token), None).await.is_ok() {
-            return Ok(token);
+            return Ok((token, false));
         }
     }
     let roles = BTreeSet::from(["admin".to_owned()]);
@@ -139,7 +142,7 @@ async fn administrator_token(platform: &Platform, path: &Path) -> anyhow::Result
         .await?;
     reeve_store::write_private(path, &format!("{token}\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
     record_new_token(platform, &key_id).await;
-    Ok(token)
+    Ok((token, true))
 }
 
 async fn record_new_token(platform: &Platform, key_id: &KeyId) {

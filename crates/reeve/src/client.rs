@@ -85,6 +85,11 @@ impl Ask {
         Self { body: Some(("application/json", body.to_string().into_bytes())), ..Self::new(Method::POST, path) }
     }
 
+    /// Sends JSON that changes a part.
+    pub(crate) fn patch(path: impl Into<String>, body: &Value) -> Self {
+        Self { method: Method::PATCH, ..Self::post(path, body) }
+    }
+
     /// Sends text.
     pub(crate) fn post_text(path: impl Into<String>, body: String) -> Self {
         Self { body: Some(("text/plain; charset=utf-8", body.into_bytes())), ..Self::new(Method::POST, path) }

@@ -9,14 +9,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reeve_platform::Platform;
-use reeve_types::EventType;
+use reeve_platform::accounts::LINK_LIFETIME;
+use reeve_platform::{IdentityProvider, Platform};
+use reeve_types::secret::ExposeSecret as _;
+use reeve_types::{AuthMethod, EventType, Principal, PrincipalKind, TenantId};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::{self, Built};
 use crate::config::{Config, ShutdownConfig};
+use crate::term::Term;
 
 /// The file in the data directory that says where the server listens.
 const URL_FILE: &str = "server.url";
@@ -24,11 +27,11 @@ const URL_FILE: &str = "server.url";
 const STORE_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs the server until it is told to stop.
-pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let Built { platform, router, .. } = boot::build(&config).await?;
+    let Built { platform, router, first_start, .. } = boot::build(&config).await?;
     let listeners = bind(&config.listen).await?;
     let addresses: Vec<String> =
         listeners.iter().filter_map(|l| l.local_addr().ok()).map(|address| format!("http://{address}")).collect();
@@ -45,6 +48,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let url_file = config.data_dir.join(URL_FILE);
     // Commands on this machine find the server by it, whatever port it was given.
     reeve_store::write_private(&url_file, &addresses.join("\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
+
+    if first_start || term.is_terminal() {
+        invite(&platform, &addresses, term).await;
+    }
 
     loop {
         match signals.next().await {
@@ -85,6 +92,31 @@ async fn announce(platform: &Platform, addresses: &[String]) {
     tracing::info!("{note}");
     if let Err(error) = platform.record(platform.own_event(EventType::Lifecycle, note)).await {
         tracing::error!("the start could not be recorded: {error}; acts that change something will be refused");
+    }
+}
+
+/// Shows whoever started the server how to sign in: a link that works once. It is for their eyes, so it goes to standard
+/// output and not into the log.
+async fn invite(platform: &Platform, addresses: &[String], term: &mut Term) {
+    if platform.identity().provider() == IdentityProvider::None {
+        return;
+    }
+    let reachable = |address: &String| address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:");
+    let Some(base) = platform.base_url().map(str::to_owned).or_else(|| addresses.first().map(reachable)) else {
+        return;
+    };
+    let ours = Principal::new(PrincipalKind::Service, "reeve", AuthMethod::System);
+    let accounts = platform.identity().accounts();
+    match accounts.sign_in_link(&ours, &TenantId::default_tenant(), "administrator").await {
+        Ok(link) => {
+            let minutes = LINK_LIFETIME.as_secs() / 60;
+            let url = format!("{}/#/sign-in?link={}", base.trim_end_matches('/'), link.secret.expose_secret());
+            // Nobody reads it where standard output is closed, and that is no reason not to serve.
+            let _ = term.print(&format!(
+                "Sign in at {url}\n(works once, within {minutes} minutes; `reeve sign-in-link` makes another)"
+            ));
+        }
+        Err(error) => tracing::warn!("no sign-in link could be made: {error}; `reeve sign-in-link` tries again"),
     }
 }
 

@@ -133,6 +133,11 @@ impl Term {
         }
     }
 
+    /// Whether a person reads standard output.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.out_is_terminal
+    }
+
     /// How text for standard output is laid out.
     pub(crate) fn look(&self) -> Look {
         self.look

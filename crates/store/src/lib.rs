@@ -7,6 +7,7 @@
 //! Approvals and actions are what the log says. Their tables are a projection that moves in the same step; whatever a
 //! crash cut off is rebuilt from the log at the next start, so that one fsync, the log's, is enough for both.
 
+mod accounts;
 mod actions;
 mod approvals;
 mod archive;
@@ -18,6 +19,7 @@ mod ledger;
 mod lock;
 mod project;
 mod readers;
+mod workspaces;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +30,7 @@ use reeve_gate::Clock;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
 
+pub use accounts::{AccountChange, Rotation, StoredAccount, StoredLogin};
 pub use actions::ActionFilter;
 pub use approvals::ApprovalFilter;
 pub use archive::{NewToolResult, NewUpload, StoredToolResult, StoredUpload};
@@ -36,6 +39,7 @@ pub use deliveries::{Delivery, DeliveryCounts};
 pub use events::{EventFilter, EventPage, JourneyFilter, StoredEvent};
 pub use keys::{Claim, NewKey, StoredKey};
 pub use lock::LockError;
+pub use workspaces::{Altered, Quota, Quotas, StoredWorkspace};
 pub use writer::Published;
 
 /// Something that cannot be read or written.
@@ -105,7 +109,7 @@ impl StoreError {
 }
 
 /// The newest schema this version knows; kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 const AUDIT_FILE: &str = "audit.db";
 const STATE_FILE: &str = "reeve.db";
 const KEY_FILE: &str = "audit.key";

@@ -1,4 +1,5 @@
 //! What tests stand on: throw-away servers of the real thing.
 
 pub mod gate;
+pub mod permits;
 pub mod postgres;

@@ -71,6 +71,8 @@ pub enum AuthMethod {
     Static,
     /// A signed token of an identity provider.
     Jwt,
+    /// Signed in here, with an access token of Reeve.
+    SignedIn,
     /// Taken on trust from a header, because the operator switched identity off.
     Header,
     /// Nobody proved anything.

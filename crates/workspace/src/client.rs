@@ -57,7 +57,15 @@ impl std::fmt::Debug for RuntimeToken {
     }
 }
 
-/// What the program inside says of itself.
+/// Whether the program inside is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+pub struct RuntimeHealth {
+    /// Whether it has confined itself and all that it starts by Landlock.
+    pub landlock: bool,
+}
+
+/// What happens inside, as the program inside tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub struct RuntimeStats {
@@ -88,9 +96,10 @@ impl RuntimeClient {
         Arc::new(self)
     }
 
-    /// Whether the program inside answers within a time.
-    pub async fn answers(&self, within: Duration) -> Result<(), WorkspaceError> {
-        self.connections.look("/healthz", within).await.map(drop)
+    /// Whether the program inside answers within a time, and what it says of itself.
+    pub async fn health(&self, within: Duration) -> Result<RuntimeHealth, WorkspaceError> {
+        let answer = self.connections.look("/healthz", within).await?;
+        serde_json::from_slice(&answer).map_err(|error| bounded::nonsense(&format!("has an unknown shape: {error}")))
     }
 
     /// What the program inside says of itself. Its own words: nothing that matters may rest on them.

@@ -210,13 +210,16 @@ pub(crate) struct User {
     /// `user` or `service`.
     kind: &'static str,
     roles: BTreeSet<String>,
-    /// `users_file` or `keys`.
+    /// `users_file`, `keys` or `accounts`.
     source: &'static str,
+    /// Whether the account is switched off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
 }
 
 /// People and programs that can prove who they are, with their roles.
 #[utoipa::path(get, path = "/users", tag = "administration", operation_id = "list_users",
-    responses((status = 200, description = "From the users file and from keys that hold.", body = [User])))]
+    responses((status = 200, description = "From the users file, from keys that hold, and accounts.", body = [User])))]
 pub(crate) async fn users(State(app): State<App>, caller: Caller) -> Result<Json<Vec<User>>, Problem> {
     let mut list = Vec::new();
     // The users file speaks of the first tenant only.
@@ -228,6 +231,7 @@ pub(crate) async fn users(State(app): State<App>, caller: Caller) -> Result<Json
                 kind,
                 roles: roles.clone(),
                 source: "users_file",
+                disabled: false,
             }));
         }
     }
@@ -237,7 +241,16 @@ pub(crate) async fn users(State(app): State<App>, caller: Caller) -> Result<Json
             kind: word(stored.key.kind),
             roles: stored.key.roles,
             source: "keys",
+            disabled: false,
         });
     }
+    let accounts = app.platform.identity().accounts().list(caller.tenant()).await?;
+    list.extend(accounts.into_iter().map(|account| User {
+        id: account.principal,
+        kind: "user",
+        roles: account.roles,
+        source: "accounts",
+        disabled: account.disabled_at.is_some(),
+    }));
     Ok(Json(list))
 }

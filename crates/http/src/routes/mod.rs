@@ -1,5 +1,6 @@
 //! The handlers, one module for each noun: read the wire type, call one function of the platform, write the wire type.
 
+pub(crate) mod accounts;
 pub(crate) mod actions;
 pub(crate) mod agents;
 pub(crate) mod approvals;
@@ -15,7 +16,9 @@ pub(crate) mod journeys;
 pub(crate) mod keys;
 pub(crate) mod pages;
 pub(crate) mod query;
+pub(crate) mod sign_in;
 pub(crate) mod tools;
+pub(crate) mod workspaces;
 
 use axum::extract::DefaultBodyLimit;
 use reeve_platform::Permission;
@@ -29,9 +32,11 @@ use crate::declare::Routes;
 /// Registers every route of the API with the permission that it needs.
 pub(crate) fn declare(routes: Routes) -> Routes {
     let routes = public(routes);
+    let routes = signing_in(routes);
     let routes = asking(routes);
     let routes = looking(routes);
     let routes = answering(routes);
+    let routes = workspaces::declare(routes);
     administering(routes)
 }
 
@@ -45,6 +50,23 @@ fn public(routes: Routes) -> Routes {
         .alias(Permission::Public, "/docs", routes!(pages::docs))
         .outside(Permission::Public, routes!(pages::problem))
         .outside(Permission::Public, routes!(health::metrics))
+}
+
+fn signing_in(routes: Routes) -> Routes {
+    routes
+        .api(Permission::Public, routes!(sign_in::login))
+        .api(Permission::Public, routes!(sign_in::sign_up))
+        .api(Permission::Public, routes!(sign_in::refresh))
+        .api(Permission::Look, routes!(sign_in::me))
+        .api(Permission::OwnAccount, routes!(sign_in::logout))
+        .api(Permission::OwnAccount, routes!(sign_in::password))
+        .api(Permission::OwnAccount, routes!(sign_in::sessions))
+        .api(Permission::OwnAccount, routes!(sign_in::end_session))
+        .api(Permission::Administer, routes!(accounts::list))
+        .api(Permission::Administer, routes!(accounts::create))
+        .api(Permission::Administer, routes!(accounts::change))
+        .api(Permission::Administer, routes!(accounts::sign_in_link))
+        .api(Permission::Administer, routes!(accounts::rotate_secret))
 }
 
 fn asking(routes: Routes) -> Routes {

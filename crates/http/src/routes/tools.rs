@@ -366,7 +366,7 @@ fn done(agent: &str, completed: Completed) -> Result<Reply, Problem> {
     Ok(Reply::new(StatusCode::OK, to_value(&reply)?))
 }
 
-fn awaiting(approval: &Approval, joined: bool) -> Reply {
+pub(crate) fn awaiting(approval: &Approval, joined: bool) -> Reply {
     let id = &approval.approval_id;
     let who = match (approval.quorum, approval.approver_roles.as_slice()) {
         (1, []) => "someone else".to_owned(),
@@ -393,7 +393,7 @@ fn awaiting(approval: &Approval, joined: bool) -> Reply {
     Reply::new(StatusCode::ACCEPTED, json!(body))
 }
 
-fn in_progress(agent: &str, action: &StoredAction) -> Reply {
+pub(crate) fn in_progress(agent: &str, action: &StoredAction) -> Reply {
     let message = format!(
         "the same act is running at this moment; GET /api/v1/actions/{} says when it has ended",
         action.action_id

@@ -39,7 +39,17 @@ async fn tools_agents_and_roles_are_listed() {
     let dba = roles["roles"].as_array().unwrap().iter().find(|role| role["name"] == "dba").unwrap();
     assert_eq!(
         dba["grants"],
-        json!(["public", "look", "ask", "run_database_tools", "approve", "cancel", "check_policy"])
+        json!([
+            "public",
+            "look",
+            "ask",
+            "run_database_tools",
+            "use_workspaces",
+            "approve",
+            "cancel",
+            "check_policy",
+            "own_account"
+        ])
     );
     let who = nobody.get("/api/v1/whoami").await.expect(200);
     assert_eq!(

@@ -6,11 +6,13 @@
     reason = "a test that cannot go on fails right there"
 )]
 
+mod accounts;
 mod acting;
 mod answering;
 mod conventions;
 mod coverage;
 mod following;
+mod limits;
 mod looking;
 mod platform;
 mod serving;

@@ -12,7 +12,8 @@ use futures_util::future::BoxFuture;
 use reeve_gate::{
     FailureKind, Gate, GateOptions, Permitted, Registry, SystemClock, TaskCx, Tool, ToolCall, ToolFailure,
 };
-use reeve_http::HttpOptions;
+use reeve_http::{HttpOptions, RateLimits};
+use reeve_platform::accounts::AccountOptions;
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
 use reeve_platform::policies::Policies;
@@ -89,6 +90,25 @@ fn tool(name: &str, class: ActionClass, runs: &Arc<AtomicU64>) -> Arc<dyn Tool> 
     Arc::new(TestTool { spec, runs: Arc::clone(runs) })
 }
 
+/// What a platform for a test is made from.
+pub(crate) struct Setup {
+    pub(crate) provider: IdentityProvider,
+    pub(crate) accounts: AccountOptions,
+    pub(crate) limits: RateLimits,
+    pub(crate) clock: Arc<dyn reeve_gate::Clock>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            provider: IdentityProvider::Keys,
+            accounts: AccountOptions::default(),
+            limits: RateLimits::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
 /// A platform for one test. Its directory goes when it is dropped.
 pub(crate) struct TestPlatform {
     pub(crate) platform: Platform,
@@ -105,12 +125,16 @@ impl TestPlatform {
     }
 
     pub(crate) fn with(provider: IdentityProvider) -> Self {
+        Self::of(Setup { provider, ..Setup::default() })
+    }
+
+    pub(crate) fn of(setup: Setup) -> Self {
+        let Setup { provider, accounts, limits, clock } = setup;
         let dir = tempfile::tempdir().unwrap();
         let policy_file = dir.path().join("policy.yaml");
         let inventory_file = dir.path().join("infrastructure.json");
         std::fs::write(&policy_file, POLICY).unwrap();
         std::fs::write(&inventory_file, INVENTORY).unwrap();
-        let clock: Arc<dyn reeve_gate::Clock> = Arc::new(SystemClock);
         let store = Store::open(&dir.path().join("data"), Arc::clone(&clock)).unwrap();
         let (policies, set) = Policies::load(vec![policy_file.clone()], Arc::new(|_| None), clock.now()).unwrap();
         let inventory = Arc::new(InventoryHolder::load(Some(inventory_file), Arc::new(|a, b| a == b)).unwrap());
@@ -126,7 +150,8 @@ impl TestPlatform {
         let known: Arc<dyn reeve_gate::Inventory> = Arc::<InventoryHolder>::clone(&inventory);
         let ledger: Arc<dyn reeve_gate::Ledger> = Arc::new(store.clone());
         let gate = Gate::new(registry, Arc::new(set), known, ledger, Arc::clone(&clock), GateOptions::default());
-        let identity = Arc::new(Identity::load(provider, store.clone(), Arc::clone(&clock), None).unwrap());
+        let identity = Identity::load_with(provider, store.clone(), Arc::clone(&clock), None, accounts);
+        let identity = Arc::new(identity.unwrap());
         let platform = Platform::new(PlatformParts {
             gate,
             store,
@@ -138,7 +163,7 @@ impl TestPlatform {
             options: PlatformOptions::default(),
         });
         let stop = CancellationToken::new();
-        let options = HttpOptions { config: json!({"listen": "127.0.0.1:0"}), ..HttpOptions::default() };
+        let options = HttpOptions { config: json!({"listen": "127.0.0.1:0"}), limits, ..HttpOptions::default() };
         let router = reeve_http::router(platform.clone(), options);
         Self { platform, router, stop, runs, policy_file, _dir: dir }
     }
@@ -239,6 +264,11 @@ impl Client {
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         let request = self.request(Method::POST, path).header("content-type", "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {
+        let request = self.request(Method::PATCH, path).header("content-type", "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 

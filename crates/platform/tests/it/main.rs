@@ -1,6 +1,7 @@
 //! The platform over the real gate and the real store.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod accounts;
 mod approvals;
 mod identity;
 mod notices;
@@ -8,3 +9,4 @@ mod questions;
 mod rules;
 mod stream;
 mod support;
+mod workspaces;

@@ -11,6 +11,7 @@ use reeve_gate::{
     Clock, Gate, GateOptions, Permitted, ProbeVerdict, Refusal, Registry, Submission, TaskCx, Tool, ToolCall,
     ToolFailure,
 };
+use reeve_platform::accounts::AccountOptions;
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
 use reeve_platform::notify::Channel;
@@ -118,6 +119,7 @@ pub(crate) struct Plan {
     pub(crate) channels: Vec<Arc<dyn Channel>>,
     pub(crate) provider: IdentityProvider,
     pub(crate) socket: bool,
+    pub(crate) accounts: AccountOptions,
 }
 
 impl Default for Plan {
@@ -130,6 +132,7 @@ impl Default for Plan {
             channels: Vec::new(),
             provider: IdentityProvider::Keys,
             socket: false,
+            accounts: AccountOptions::default(),
         }
     }
 }
@@ -163,7 +166,8 @@ impl House {
         let inventory = at("infrastructure.json", plan.inventory.is_some());
         let inventory = Arc::new(InventoryHolder::load(inventory, Arc::new(|a, b| a == b)).unwrap());
         let users = at("users.yaml", plan.users.is_some());
-        let identity = Identity::load(plan.provider, store.clone(), Arc::clone(&as_clock), users).unwrap();
+        let identity =
+            Identity::load_with(plan.provider, store.clone(), Arc::clone(&as_clock), users, plan.accounts).unwrap();
         let mut registry = Registry::new();
         for tool in &plan.tools {
             registry.register(Arc::<TestTool>::clone(tool)).unwrap();

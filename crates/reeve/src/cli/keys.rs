@@ -1,4 +1,4 @@
-//! `reeve keys` and `reeve users`: who may speak to the server.
+//! `reeve keys`: what programs and people prove themselves with.
 
 use std::fmt::Write as _;
 
@@ -56,10 +56,6 @@ enum Kind {
     Service,
 }
 
-/// List users and service accounts with their roles
-#[derive(Debug, Args)]
-pub(super) struct Users {}
-
 pub(super) async fn run(command: Keys, session: &mut Session) -> Outcome {
     match command.what {
         What::List => {
@@ -91,9 +87,4 @@ pub(super) async fn run(command: Keys, session: &mut Session) -> Outcome {
             Ok(exit::DONE)
         }
     }
-}
-
-pub(super) async fn users(_: Users, session: &mut Session) -> Outcome {
-    let answer = session.fetch(Reach::ServerOrHere, "reading", Ask::get("/users")).await?;
-    session.show(&answer, |list, look| records::users(entries(list, "users"), look))
 }

@@ -14,7 +14,9 @@ mod keys;
 mod policy;
 mod tools;
 mod up;
+mod users;
 mod witness;
+mod workspaces;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -102,7 +104,9 @@ enum Command {
     Events(events::Events),
     Journeys(events::Journeys),
     Keys(keys::Keys),
-    Users(keys::Users),
+    Users(users::Users),
+    SignInLink(users::SignInLink),
+    Workspaces(workspaces::Workspaces),
     Inventory(inventory::Inventory),
     Config(configuration::ConfigCommand),
     Doctor(doctor::Doctor),
@@ -150,6 +154,11 @@ impl Session {
             self.client = Some(found);
         }
         self.client.as_ref().ok_or_else(|| Failure::could_not("there is no way to the API"))
+    }
+
+    /// Whether the API runs in this process, because no server does.
+    fn is_here(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::is_here)
     }
 
     /// Asks with progress. Answers that are problems come back as answers.
@@ -239,7 +248,9 @@ async fn run_command(command: Command, session: &mut Session) -> Outcome {
         Command::Events(command) => events::run(command, session).await,
         Command::Journeys(command) => events::journeys(command, session).await,
         Command::Keys(command) => keys::run(command, session).await,
-        Command::Users(command) => keys::users(command, session).await,
+        Command::Users(command) => users::run(command, session).await,
+        Command::SignInLink(command) => users::sign_in_link(&command, session).await,
+        Command::Workspaces(command) => workspaces::run(command, session).await,
         Command::Inventory(command) => inventory::run(command, session).await,
         Command::Config(command) => configuration::run(&command, session),
         // Handled before there was a session.

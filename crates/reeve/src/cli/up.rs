@@ -18,7 +18,8 @@ Examples:
   reeve up --listen 0.0.0.0:8080 --users-file users.yaml
 
 The first start makes an administrator's key and writes it to admin.token in the data directory; commands on \
-the same machine find it there. `reeve config` shows every setting and where it comes from.")]
+the same machine find it there. On a terminal, and at the first start, a link is printed that signs the administrator in \
+once. `reeve config` shows every setting and where it comes from.")]
 pub(super) struct Up {
     /// Listen here; may be repeated
     #[arg(long, value_name = "IP:PORT")]
@@ -35,6 +36,9 @@ pub(super) struct Up {
     /// Who is believed: keys, static or none
     #[arg(long, value_name = "PROVIDER")]
     identity: Option<String>,
+    /// How workspaces are held: namespace, docker or none
+    #[arg(long, value_name = "DRIVER")]
+    driver: Option<String>,
     /// readonly, readonly-governed or fix
     #[arg(long, value_name = "MODE")]
     mode: Option<String>,
@@ -53,6 +57,7 @@ impl Up {
         flag(flags, "inventory.file", "--inventory", self.inventory.as_ref());
         flag(flags, "identity.users_file", "--users-file", self.users_file.as_ref());
         flag(flags, "identity.provider", "--identity", self.identity.as_ref());
+        flag(flags, "workspaces.driver", "--driver", self.driver.as_ref());
         flag(flags, "mode", "--mode", self.mode.as_ref());
         flag(flags, "log.level", "--log-level", self.log_level.as_ref());
         flag(flags, "log.format", "--log-format", self.log_format.as_ref());
@@ -60,7 +65,7 @@ impl Up {
 }
 
 pub(super) async fn run(_: Up, session: &mut Session) -> Outcome {
-    let ended = crate::lifecycle::serve(session.config.clone()).await;
+    let ended = crate::lifecycle::serve(session.config.clone(), &mut session.term).await;
     match ended {
         Ok(code) if code == std::process::ExitCode::SUCCESS => Ok(exit::DONE),
         Ok(_) => Ok(exit::COULD_NOT),

@@ -6,13 +6,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use reeve_gate::OperatingMode;
-use reeve_types::secret::SecretString;
+use reeve_http::RateLimits;
+use reeve_platform::accounts::{AccountOptions, check_secret};
+use reeve_types::secret::{ExposeSecret as _, SecretString};
+use reeve_types::workspace::DriverKind;
 
 use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
     ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
-    NotifyConfig, Provider, ShutdownConfig, SmtpConfig, VerifyConfig,
+    NotifyConfig, Provider, ShutdownConfig, SmtpConfig, VerifyConfig, WorkspacesConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -21,6 +24,12 @@ const PORT: u16 = 8080;
 const MINUTES_MAX: u64 = 7 * 24 * 60;
 /// The longest time that a setting in seconds may name: an hour.
 const SECONDS_MAX: u64 = 60 * 60;
+/// The longest time that an access token may be good for: a day.
+const TOKEN_MINUTES_MAX: u64 = 24 * 60;
+/// The longest time that a sign-in may last that nobody renews: a year.
+const REFRESH_DAYS_MAX: u64 = 365;
+/// The highest limit of calls in a minute; whoever wants more wants none.
+const RATE_MAX: u64 = 100_000;
 /// The most re-checks of one change.
 const ATTEMPTS_MAX: u64 = 20;
 
@@ -72,10 +81,13 @@ impl Check<'_> {
             policy_files: self.paths("policy.files"),
             inventory_file: self.path("inventory.file"),
             identity,
+            accounts: self.accounts(),
+            limits: self.limits(),
             approval: self.approval(),
             notify: self.notify(),
             audit_socket: self.path("audit.socket"),
             verify: self.verify(),
+            workspaces: self.workspaces(),
             shutdown: self.shutdown(),
             log: self.log(),
             client,
@@ -190,6 +202,26 @@ impl Check<'_> {
         found
     }
 
+    fn workspaces(&mut self) -> WorkspacesConfig {
+        let driver = match self.text("workspaces.driver").as_deref() {
+            Some("none") => None,
+            None => Some(DriverKind::Namespace),
+            Some(text) => text.parse().map(Some).unwrap_or_else(|_| {
+                let message = format!("`{text}` is no driver of workspaces");
+                self.complain(&self.source("workspaces.driver"), message, "use namespace, docker or none");
+                None
+            }),
+        };
+        WorkspacesConfig {
+            driver,
+            templates: self.path("workspaces.templates"),
+            warm: u32::try_from(self.number("workspaces.warm", 1, 0..=100)).unwrap_or(1),
+            per_user: u32::try_from(self.number("workspaces.per_user", 20, 1..=100_000)).unwrap_or(20),
+            running_per_user: u32::try_from(self.number("workspaces.running_per_user", 10, 1..=100_000)).unwrap_or(10),
+            preview_domain: self.text("workspaces.preview_domain").unwrap_or_else(|| "localhost".to_owned()),
+        }
+    }
+
     fn mode(&mut self) -> OperatingMode {
         let Some(text) = self.text("mode") else { return OperatingMode::default() };
         OperatingMode::parse(&text).unwrap_or_else(|| {
@@ -254,6 +286,46 @@ impl Check<'_> {
             }
         };
         IdentityConfig { provider, users_file }
+    }
+
+    fn accounts(&mut self) -> AccountOptions {
+        let minutes = self.number("accounts.token_minutes", 60, 1..=TOKEN_MINUTES_MAX);
+        let days = self.number("accounts.refresh_days", 30, 1..=REFRESH_DAYS_MAX);
+        let secret = self.signing_secret("jwt_secret");
+        let previous_secret = self.signing_secret("jwt_secret_previous");
+        if secret.is_none() && previous_secret.is_some() {
+            let hint = "set `jwt_secret` or JWT_SECRET, too; without them Reeve makes and keeps its own";
+            self.complain(&self.source("jwt_secret_previous"), "there is a previous secret and no present one", hint);
+        }
+        AccountOptions {
+            registration: self.switch("accounts.registration"),
+            token_lifetime: Duration::from_secs(60 * minutes),
+            refresh_lifetime: Duration::from_secs(24 * 60 * 60 * days),
+            secret,
+            previous_secret,
+        }
+    }
+
+    fn signing_secret(&mut self, key: &str) -> Option<SecretString> {
+        let secret = self.secret(key)?;
+        if let Err(reason) = check_secret(secret.expose_secret()) {
+            self.complain(&self.source(key), reason, "");
+        }
+        Some(secret)
+    }
+
+    fn limits(&mut self) -> RateLimits {
+        let usual = RateLimits::default();
+        let mut limit = |key: &str, usual: u32| {
+            let found = self.number(key, u64::from(usual), 0..=RATE_MAX);
+            u32::try_from(found).unwrap_or(usual)
+        };
+        RateLimits {
+            executions: limit("limits.executions_per_minute", usual.executions),
+            saves: limit("limits.saves_per_minute", usual.saves),
+            calls: limit("limits.calls_per_minute", usual.calls),
+            key_calls: limit("limits.key_calls_per_minute", usual.key_calls),
+        }
     }
 
     fn approval(&mut self) -> ApprovalConfig {

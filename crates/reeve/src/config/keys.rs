@@ -104,6 +104,25 @@ keys! {
          `none` (everybody is who they say; only while every listen address is a loopback address).";
     "identity.users_file", Path, ["HELPDESK_USERS_FILE"], "",
         "Users, service accounts and their roles.";
+    "accounts.registration", Switch, [], "false",
+        "Whether strangers may make an account for themselves. They get the role `developer`.";
+    "accounts.token_minutes", Number, ["ACCESS_TOKEN_EXPIRE_MINUTES"], "60",
+        "How long an access token is good for. Signing out, another password and switching an account off end it at once.";
+    "accounts.refresh_days", Number, [], "30",
+        "How long a sign-in lasts that nobody renews.";
+    "jwt_secret", Secret, ["JWT_SECRET"], "32 random bytes, kept in the data directory",
+        "What access tokens are signed with; at least 32 bytes, and none that stands in examples.";
+    "jwt_secret_previous", Secret, ["JWT_SECRET_PREVIOUS"], "",
+        "What they were signed with before; such tokens hold until they expire.";
+    "limits.executions_per_minute", Number, [], "10",
+        "How many programs a signed-in person may run in a minute; 0 is no limit.";
+    "limits.saves_per_minute", Number, [], "60",
+        "How many files a signed-in person may save in a minute; 0 is no limit.";
+    "limits.calls_per_minute", Number, [], "100",
+        "How many other calls a signed-in person may make in a minute, and how many sign-ins may come from one address; 0 \
+         is no limit. What the pages ask by themselves is not counted.";
+    "limits.key_calls_per_minute", Number, [], "6000",
+        "How many calls of any kind may come with one API key in a minute; 0 is no limit.";
     "approval.expiry_minutes", Number, [], "60",
         "How long people have to answer a request for approval.";
     "approval.valid_for_minutes", Number, [], "10",
@@ -132,6 +151,18 @@ keys! {
         "Seconds before the second check; each further wait is twice as long.";
     "verify.max_delay_s", Number, ["HELPDESK_VERIFY_MAX_DELAY_S"], "5",
         "The longest wait between two checks, in seconds.";
+    "workspaces.driver", Text, [], "namespace",
+        "How workspaces are held: `namespace` (bubblewrap, on this machine), `docker` (Docker Engine or Podman) or `none`.";
+    "workspaces.templates", Path, [], "",
+        "A directory of templates of your own, one directory with a `template.toml` each, beside the built-in ones.";
+    "workspaces.warm", Number, [], "1",
+        "How many spare workspaces wait, started, for the next one that is made; 0 for none.";
+    "workspaces.per_user", Number, [], "20",
+        "How many workspaces one user may have.";
+    "workspaces.running_per_user", Number, [], "10",
+        "How many of them may run at the same time.";
+    "workspaces.preview_domain", Text, [], "localhost",
+        "Previews answer at `PORT--WORKSPACE.preview.` followed by this domain; its wildcard must lead to this server.";
     "shutdown.grace_seconds", Number, [], "15",
         "How long work in progress may go on after the server was told to stop.";
     "shutdown.hard_seconds", Number, [], "20",

@@ -16,7 +16,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reeve_gate::OperatingMode;
+use reeve_http::RateLimits;
+use reeve_platform::accounts::AccountOptions;
 use reeve_types::secret::SecretString;
+use reeve_types::workspace::DriverKind;
 
 pub(crate) use check::load;
 pub(crate) use docs::{reference, shown, shown_json};
@@ -40,6 +43,10 @@ pub(crate) struct Config {
     pub(crate) inventory_file: Option<PathBuf>,
     /// Who is believed.
     pub(crate) identity: IdentityConfig,
+    /// How people sign in.
+    pub(crate) accounts: AccountOptions,
+    /// How often callers may call.
+    pub(crate) limits: RateLimits,
     /// How long questions to people live.
     pub(crate) approval: ApprovalConfig,
     /// How people are told.
@@ -48,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) audit_socket: Option<PathBuf>,
     /// How changes are re-checked.
     pub(crate) verify: VerifyConfig,
+    /// How workspaces are held.
+    pub(crate) workspaces: WorkspacesConfig,
     /// How the server stops.
     pub(crate) shutdown: ShutdownConfig,
     /// What is logged, and how.
@@ -126,6 +135,23 @@ pub(crate) struct VerifyConfig {
     pub(crate) initial_delay: Duration,
     /// The longest wait; not below the first.
     pub(crate) max_delay: Duration,
+}
+
+/// How workspaces are held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkspacesConfig {
+    /// The driver; without one there are no workspaces.
+    pub(crate) driver: Option<DriverKind>,
+    /// Templates of one's own, absolute.
+    pub(crate) templates: Option<PathBuf>,
+    /// Spare workspaces that wait for the next one that is made.
+    pub(crate) warm: u32,
+    /// How many one user may have.
+    pub(crate) per_user: u32,
+    /// How many of them may run.
+    pub(crate) running_per_user: u32,
+    /// What follows `PORT--WORKSPACE.preview.` in the names of previews.
+    pub(crate) preview_domain: String,
 }
 
 /// How the server stops.

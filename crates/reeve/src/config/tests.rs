@@ -7,6 +7,9 @@ use reeve_types::secret::ExposeSecret as _;
 use super::keys::{EXTRA_LISTENER, KEYS};
 use super::*;
 
+/// A secret that nobody guesses.
+const SECRET: &str = "4f1c0d2ab97e4c58a1d1b3f5e6079c8d4f1c0d2ab97e4c58";
+
 /// A quiet machine with this file and these variables.
 fn around(file: &str, variables: &[(&str, &str)]) -> Surroundings {
     Surroundings {
@@ -92,6 +95,7 @@ fn every_variable_of_the_table_is_read() {
         ("log.format", _) => "json",
         ("log.level", _) => "debug",
         ("notify.smtp.password", _) => "hunter2",
+        ("jwt_secret" | "jwt_secret_previous", _) => SECRET,
         (_, "true or false") => "true",
         (_, "whole number") => "19",
         (_, "URL") => "http://example.org:81",
@@ -109,6 +113,9 @@ fn every_variable_of_the_table_is_read() {
                     ("REEVE_NOTIFY_SMTP_TO", "c@d"),
                 ];
                 variables.extend(needed.into_iter().filter(|(variable, _)| *variable != own));
+            }
+            if key.name == "jwt_secret_previous" {
+                variables.push(("JWT_SECRET", SECRET));
             }
             let config = loaded("", &variables);
             let shown = shown(&config);
@@ -232,4 +239,32 @@ fn the_reference_page_names_everything() {
 fn the_page_of_settings_is_the_one_the_program_prints() {
     let page = include_str!("../../../../docs/configuration.md");
     assert_eq!(page, reference(), "out of date: run `reeve config --docs > docs/configuration.md`");
+}
+
+#[test]
+fn a_secret_that_anybody_would_try_is_refused_with_its_place_and_not_repeated() {
+    for (variable, secret) in [
+        ("JWT_SECRET", "key"),
+        ("REEVE_JWT_SECRET", "change-me-to-something-long-and-random-please"),
+        ("JWT_SECRET", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz"),
+    ] {
+        let said = complaints("", &[(variable, secret)]);
+        assert!(said.starts_with(&format!("{variable}: the secret that signs access tokens")), "{said}");
+        assert!(said.contains("openssl rand -hex 32") && (secret == "key" || !said.contains(secret)), "{said}");
+    }
+    let config = loaded("", &[("JWT_SECRET", SECRET)]);
+    assert_eq!(config.accounts.secret.as_ref().map(|secret| secret.expose_secret()), Some(SECRET));
+    let shown = format!("{config:?} {}", shown_json(&config));
+    assert!(!shown.contains(SECRET), "{shown}");
+    assert!(complaints("", &[("JWT_SECRET_PREVIOUS", SECRET)]).contains("no present one"));
+}
+
+#[test]
+fn limits_and_lifetimes_are_settings() {
+    let config = loaded("", &[]);
+    assert_eq!(config.limits, reeve_http::RateLimits { executions: 10, saves: 60, calls: 100, key_calls: 6000 });
+    assert_eq!((config.accounts.token_lifetime.as_secs(), config.accounts.registration), (3600, false));
+    let config = loaded("[limits]\nexecutions_per_minute = 0\n", &[("ACCESS_TOKEN_EXPIRE_MINUTES", "5")]);
+    assert_eq!((config.limits.executions, config.accounts.token_lifetime.as_secs()), (0, 300));
+    assert!(complaints("[accounts]\ntoken_minutes = 0\n", &[]).contains("not a number from 1"));
 }

@@ -228,11 +228,71 @@ pub(crate) fn keys(keys: &[Value], look: Look) -> String {
 
 /// Users in a table.
 pub(crate) fn users(users: &[Value], look: Look) -> String {
-    let mut table = Table::new(&["ID", "KIND", "ROLES"]);
+    let mut table = Table::new(&["ID", "KIND", "ROLES", "FROM", "STATE"]);
     for user in users {
-        table.row([first(user, &["id", "user_id"]), field(user, "kind"), field(user, "roles")]);
+        let off = user.get("disabled").and_then(Value::as_bool).unwrap_or_default();
+        let state = if off { "switched off" } else { "" };
+        let from = field(user, "source").replace('_', " ");
+        let id = first(user, &["id", "user_id"]);
+        table.row([id, field(user, "kind"), field(user, "roles"), from, state.to_owned()]);
     }
     table.text(look, "No users.")
+}
+
+/// Workspaces in a table.
+pub(crate) fn workspaces(workspaces: &[Value], look: Look) -> String {
+    let mut table = Table::new(&["WORKSPACE", "NAME", "STATE", "TEMPLATE", "DRIVER", "OWNER", "LAST USED"]);
+    for workspace in workspaces {
+        table.row([
+            field(workspace, "id"),
+            field(workspace, "name"),
+            field(workspace, "state"),
+            field(workspace, "template"),
+            field(workspace, "driver"),
+            field(workspace, "owner"),
+            moment(&field(workspace, "last_active_at")),
+        ]);
+    }
+    table.text(look, "No workspaces. `reeve workspaces create NAME` makes one.")
+}
+
+/// One workspace in words.
+pub(crate) fn workspace(workspace: &Value, look: Look) -> String {
+    pairs(
+        look,
+        &[
+            ("workspace", field(workspace, "id")),
+            ("name", field(workspace, "name")),
+            ("description", field(workspace, "description")),
+            ("state", field(workspace, "state")),
+            ("problem", field(workspace, "problem")),
+            ("template", field(workspace, "template")),
+            ("driver", field(workspace, "driver")),
+            ("owner", field(workspace, "owner")),
+            ("isolation", field(workspace, "isolation.tier")),
+            ("limits by", field(workspace, "isolation.limits")),
+            ("network", field(workspace, "egress.mode")),
+            ("made", moment(&field(workspace, "created_at"))),
+            ("last used", moment(&field(workspace, "last_active_at"))),
+            ("alive because", field(workspace, "alive_because")),
+            ("suspends", moment(&field(workspace, "suspends_at"))),
+            ("restorable until", moment(&field(workspace, "purged_at"))),
+        ],
+    )
+}
+
+/// Templates in a table.
+pub(crate) fn templates(templates: &[Value], look: Look) -> String {
+    let mut table = Table::new(&["TEMPLATE", "TITLE", "DRIVERS", "DESCRIPTION"]);
+    for template in templates {
+        table.row([
+            field(template, "name"),
+            field(template, "title"),
+            field(template, "drivers"),
+            field(template, "description"),
+        ]);
+    }
+    table.text(look, "No templates.")
 }
 
 /// Databases of the inventory in a table.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so and ends")]
 
+mod accounts;
 mod acts;
 mod coverage;
 mod crash;

@@ -29,7 +29,6 @@ pub(super) struct Clients {
 struct Position {
     sent: u64,
     acknowledged: Option<u64>,
-    began: u64,
     moved_at: Instant,
     left_behind: bool,
 }
@@ -49,11 +48,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// This many more bytes were shown.
+    /// This many more bytes were shown. Whoever begins to say so is believed to have seen what was sent before.
     pub(crate) fn acknowledge(&self, bytes: u64) {
         if let Some(position) = self.terminal.screen().clients.all.get_mut(&self.key) {
-            let acknowledged = position.acknowledged.unwrap_or(position.began).saturating_add(bytes);
-            position.acknowledged = Some(acknowledged.min(position.sent));
+            let shown = position.acknowledged.map_or(position.sent, |shown| shown.saturating_add(bytes));
+            position.acknowledged = Some(shown.min(position.sent));
         }
         self.terminal.tell();
     }
@@ -94,8 +93,7 @@ impl Client {
         let began = screen.history.beginning();
         let key = screen.clients.next;
         screen.clients.next += 1;
-        let position =
-            Position { sent: began, acknowledged: None, began, moved_at: Instant::now(), left_behind: false };
+        let position = Position { sent: began, acknowledged: None, moved_at: Instant::now(), left_behind: false };
         screen.clients.all.insert(key, position);
         let ready =
             TerminalOutput::Ready { terminal_id: terminal.id.clone(), cols: screen.cols, rows: screen.rows, resumed };

@@ -35,7 +35,8 @@ async fn a_program_gets_its_arguments_input_environment_and_directory_and_no_she
 #[tokio::test]
 async fn no_program_sees_what_is_the_runtimes() {
     let runtime = Running::start().await;
-    let ran = runtime.sh("env; cat /proc/$PPID/environ /proc/$PPID/cmdline | tr '\\0' '\\n'; ls -l /proc/self/fd").await;
+    let ran =
+        runtime.sh("env; cat /proc/$PPID/environ /proc/$PPID/cmdline | tr '\\0' '\\n'; ls -l /proc/self/fd").await;
     assert!(!ran.stdout.contains("REEVE_") && !ran.stdout.contains(crate::running::TOKEN), "{}", ran.stdout);
     assert!(!ran.stdout.contains("socket:"), "no handle of the runtime's is passed on: {}", ran.stdout);
 }
@@ -143,7 +144,8 @@ fn zombies_below(top: u32) -> usize {
     let mut below = vec![top];
     let mut at = 0;
     while at < below.len() {
-        below.extend(all.iter().filter(|(_, parent, _)| *parent == below[at]).map(|(pid, ..)| *pid));
+        let parent = below[at];
+        below.extend(all.iter().filter(|(_, above, _)| *above == parent).map(|(pid, ..)| *pid));
         at += 1;
     }
     all.iter().filter(|(pid, _, zombie)| *zombie && below.contains(pid)).count()
@@ -163,7 +165,8 @@ async fn an_answer_does_not_wait_for_what_was_left_in_the_background() {
 async fn cancelling_ends_the_tree() {
     let runtime = Running::start().await;
     let id = "exe_01h455vb4pex5vsknk084sn02q";
-    let mut events = Events::of(runtime.begin(&format!("?id={id}"), shell("(setsid sleep 600 &); echo up; sleep 600")).await);
+    let mut events =
+        Events::of(runtime.begin(&format!("?id={id}"), shell("(setsid sleep 600 &); echo up; sleep 600")).await);
     events.until_said("up").await;
     let (status, problem) = runtime.post(&format!("/v1/executions?id={id}"), json!({"argv": ["true"]})).await;
     assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("conflict")), "an id is taken once");
@@ -235,8 +238,10 @@ async fn a_flood_that_nobody_reads_is_held_back() {
     until("the program waits", || async {
         runtime.offspring().iter().any(|one| {
             let pid = one.split(' ').next().unwrap_or_default();
-            one.ends_with(" yes") && std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("pipe"))
-                || one.ends_with(" yes") && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") S "))
+            one.ends_with(" yes")
+                && std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("pipe"))
+                || one.ends_with(" yes")
+                    && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") S "))
         })
     })
     .await;
@@ -276,24 +281,16 @@ async fn there_are_only_so_many_at_once() {
 #[tokio::test]
 async fn the_count_of_the_control_group_tells_memory_from_a_plain_kill() {
     let counts = tempfile::tempdir().expect("a directory");
-    let events = counts.path().join("memory.events");
-    std::fs::write(&events, "oom 0\noom_kill 3\n").expect("a count");
+    let count = counts.path().join("memory.events");
+    std::fs::write(&count, "oom 0\noom_kill 3\n").expect("a count");
     let cgroup = counts.path().display().to_string();
     let runtime = Running::start_with(&[("REEVE_RUNTIME_CGROUPS", &cgroup)]).await;
     assert!(!runtime.sh("kill -KILL $$").await.outcome.out_of_memory);
-    let mut happening = Events::of(runtime.begin("", shell("echo up; read; kill -KILL $$")).await);
-    happening.until_said("up").await;
-    // Standard input is empty, so the program goes on by itself; the count moves before or after, and both are read.
-    std::fs::write(&events, "oom 1\noom_kill 4\n").expect("a count");
-    let slow = shell("sleep 0.3; kill -KILL $$");
-    let mut slow_one = Events::of(runtime.begin("", slow).await);
-    let Some(ExecEvent::Start { .. }) = slow_one.next().await else { panic!("a start") };
-    std::fs::write(&events, "oom 2\noom_kill 5\n").expect("a count");
-    let ran = Ran::of(std::iter::once(start()).chain(slow_one.all().await).collect());
-    assert!(ran.outcome.out_of_memory, "{:?}", ran.outcome);
-}
-
-fn start() -> ExecEvent {
-    let id = "exe_01h455vb4pex5vsknk084sn02q".parse().expect("an id");
-    ExecEvent::Start { id, phase: ExecPhase::Run, argv: Vec::new() }
+    let mut happening = Events::of(runtime.begin("", shell("until [ -e go ]; do :; done; kill -KILL $$")).await);
+    let Some(started @ ExecEvent::Start { .. }) = happening.next().await else { panic!("a start") };
+    std::fs::write(&count, "oom 1\noom_kill 4\n").expect("a count");
+    runtime.write("go", "");
+    let ran = Ran::of(std::iter::once(started).chain(happening.all().await).collect());
+    assert!(ran.outcome.out_of_memory && ran.outcome.signal.as_deref() == Some("SIGKILL"), "{:?}", ran.outcome);
+    assert_eq!(runtime.get("/v1/stats").await["out_of_memory"], 4);
 }

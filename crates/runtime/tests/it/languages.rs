@@ -20,7 +20,11 @@ async fn what_is_installed_here_runs() {
         ("bash", "$(id).sh", "echo hello \"$1\""),
         ("perl", "a.pl", "print \"hello $ARGV[0]\\n\""),
         ("gcc", "-a.c", "#include <stdio.h>\nint main(int n, char **a) { printf(\"hello %s\\n\", a[1]); return 0; }"),
-        ("g++", "a.cc", "#include <iostream>\nint main(int, char **a) { std::cout << \"hello \" << a[1] << std::endl; }"),
+        (
+            "g++",
+            "a.cc",
+            "#include <iostream>\nint main(int, char **a) { std::cout << \"hello \" << a[1] << std::endl; }",
+        ),
         ("rustc", "1-a.rs", "fn main() { println!(\"hello {}\", std::env::args().nth(1).unwrap()); }"),
         (
             "javac",
@@ -39,12 +43,8 @@ async fn what_is_installed_here_runs() {
         assert_eq!(ran.stdout, "hello wörld; $x\n", "{file}: {ran:?}");
         assert_eq!((ran.outcome.exit_code, ran.outcome.phase), (0, ExecPhase::Run), "{file}");
     }
-    let left: Vec<_> = std::fs::read_dir(std::env::temp_dir())
-        .expect("the temporary directory")
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("reeve-run-"))
-        .filter(|entry| entry.metadata().is_ok_and(|found| found.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 600))))
-        .collect();
+    let left = std::fs::read_dir(runtime.temporary()).expect("the temporary directory").flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().starts_with("reeve-run-")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -76,7 +76,9 @@ async fn the_language_may_be_named_and_a_file_may_run_itself() {
 #[tokio::test]
 async fn a_missing_toolchain_is_a_clear_answer() {
     let runtime = Running::start_with(&[("PATH", "/nowhere")]).await;
-    for (file, program) in [("a.py", "python3"), ("a.rs", "rustc"), ("a.ts", "tsx"), ("a.java", "javac"), ("a.go", "go")] {
+    for (file, program) in
+        [("a.py", "python3"), ("a.rs", "rustc"), ("a.ts", "tsx"), ("a.java", "javac"), ("a.go", "go")]
+    {
         runtime.write(file, "");
         let (status, problem) = runtime.post("/v1/executions", json!({ "file": file })).await;
         assert_eq!((status.as_u16(), &problem["code"]), (422, &json!("missing_toolchain")), "{file}");

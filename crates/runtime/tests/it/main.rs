@@ -1,5 +1,15 @@
 //! The runtime against a real directory, real programs and real terminals.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+mod executions;
+mod file_routes;
 mod files;
 mod files_archives;
 mod files_finding;
+mod hardening;
+mod languages;
+mod ports;
+mod running;
+mod sandbox_api;
+mod terminals;
+mod terminals_shared;

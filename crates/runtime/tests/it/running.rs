@@ -17,31 +17,34 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-pub const TOKEN: &str = "a-token-for-tests-only";
+pub(crate) const TOKEN: &str = "a-token-for-tests-only";
 /// How long anything that should happen may take.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// One runtime. Its end is the end of everything it started.
-pub struct Running {
+pub(crate) struct Running {
     dir: TempDir,
     child: Child,
     id: String,
 }
 
 impl Running {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    pub async fn start_with(variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(dir.path().join("workspace")).expect("a root");
+        for name in ["workspace", "tmp"] {
+            std::fs::create_dir(dir.path().join(name)).expect("a directory");
+        }
         let id = format!("{:x}", rand::random::<u64>());
         let child = Command::new(env!("CARGO_BIN_EXE_reeve-runtime"))
             .arg("serve")
             .env("REEVE_RUNTIME_SOCKET", dir.path().join("runtime.sock"))
             .env("REEVE_RUNTIME_ROOT", dir.path().join("workspace"))
             .env("REEVE_RUNTIME_TOKEN", TOKEN)
+            .env("TMPDIR", dir.path().join("tmp"))
             .env("SHELL", "/bin/bash")
             .env("MARK_OF_THIS_RUN", &id)
             .envs(variables.iter().copied())
@@ -54,36 +57,42 @@ impl Running {
         running
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("workspace")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.dir.path().join("tmp")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("runtime.sock")
     }
 
-    pub fn dial_socket(&self) -> PathBuf {
+    pub(crate) fn dial_socket(&self) -> PathBuf {
         self.dir.path().join("dial.sock")
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
 
-    pub fn write(&self, path: &str, content: &str) {
+    pub(crate) fn write(&self, path: &str, content: &str) {
         let path = self.root().join(path);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         std::fs::write(path, content).expect("a file");
     }
 
     /// Processes that carry this run's mark in their environment: what its programs started, wherever they hide.
-    pub fn offspring(&self) -> Vec<String> {
+    pub(crate) fn offspring(&self) -> Vec<String> {
         let mark = format!("MARK_OF_THIS_RUN={}", self.id);
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("processes").flatten() {
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != self.pid().to_string() && environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes()) {
+            if name != self.pid().to_string()
+                && environment.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+            {
                 let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
                 found.push(format!("{name} {}", comm.trim()));
             }
@@ -91,18 +100,18 @@ impl Running {
         found
     }
 
-    pub async fn until_childless(&self) {
+    pub(crate) async fn until_childless(&self) {
         until("nothing is left of what was started", || async { self.offspring().is_empty() }).await;
     }
 
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
         let stream = UnixStream::connect(self.socket()).await.expect("a connection");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
         tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.expect("an answer")
     }
 
-    pub fn request(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    pub(crate) fn request(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
         Request::builder()
             .method(method)
             .uri(path)
@@ -112,34 +121,34 @@ impl Running {
             .expect("a request")
     }
 
-    pub async fn ask(&self, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: &str) -> (StatusCode, Value) {
         let response = self.send(self.request(method, path, body.to_owned())).await;
         let status = response.status();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, value) = self.ask(Method::GET, path, "").await;
         assert_eq!(status, StatusCode::OK, "{path}: {value}");
         value
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         self.ask(Method::POST, path, &body.to_string()).await
     }
 
     /// Runs a program to its end.
-    pub async fn run(&self, what: ExecRequest) -> Ran {
+    pub(crate) async fn run(&self, what: ExecRequest) -> Ran {
         Ran::of(Events::of(self.begin("", what).await).all().await)
     }
 
-    pub async fn sh(&self, script: &str) -> Ran {
+    pub(crate) async fn sh(&self, script: &str) -> Ran {
         self.run(shell(script)).await
     }
 
     /// Starts a program; `query` follows the path.
-    pub async fn begin(&self, query: &str, what: ExecRequest) -> Response<Incoming> {
+    pub(crate) async fn begin(&self, query: &str, what: ExecRequest) -> Response<Incoming> {
         let body = serde_json::to_vec(&what).expect("JSON");
         let response = self.send(self.request(Method::POST, &format!("/v1/executions{query}"), body)).await;
         assert_eq!(response.status(), StatusCode::OK);
@@ -147,7 +156,7 @@ impl Running {
     }
 
     /// Ends it and waits for its end.
-    pub async fn terminate(mut self) -> Duration {
+    pub(crate) async fn terminate(mut self) -> Duration {
         let began = Instant::now();
         let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
@@ -156,23 +165,23 @@ impl Running {
     }
 }
 
-pub fn shell(script: &str) -> ExecRequest {
+pub(crate) fn shell(script: &str) -> ExecRequest {
     let argv = ["bash", "-c", script].map(str::to_owned).to_vec();
     ExecRequest { argv, ..ExecRequest::default() }
 }
 
 /// Events as they come.
-pub struct Events {
+pub(crate) struct Events {
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 impl Events {
-    pub fn of(response: Response<Incoming>) -> Self {
+    pub(crate) fn of(response: Response<Incoming>) -> Self {
         Self { body: response.into_body(), buffer: Vec::new() }
     }
 
-    pub async fn next<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
+    pub(crate) async fn next<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
         loop {
             if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -183,7 +192,7 @@ impl Events {
         }
     }
 
-    pub async fn all(mut self) -> Vec<ExecEvent> {
+    pub(crate) async fn all(mut self) -> Vec<ExecEvent> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await {
             all.push(event);
@@ -192,7 +201,7 @@ impl Events {
     }
 
     /// Waits until a program has written something.
-    pub async fn until_said(&mut self, words: &str) {
+    pub(crate) async fn until_said(&mut self, words: &str) {
         let mut said = Vec::new();
         while !String::from_utf8_lossy(&said).contains(words) {
             match self.next::<ExecEvent>().await.expect("more events") {
@@ -206,15 +215,15 @@ impl Events {
 
 /// A run, whole.
 #[derive(Debug)]
-pub struct Ran {
-    pub argvs: Vec<Vec<String>>,
-    pub stdout: String,
-    pub stderr: String,
-    pub outcome: ExecOutcome,
+pub(crate) struct Ran {
+    pub(crate) argvs: Vec<Vec<String>>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) outcome: ExecOutcome,
 }
 
 impl Ran {
-    pub fn of(events: Vec<ExecEvent>) -> Self {
+    pub(crate) fn of(events: Vec<ExecEvent>) -> Self {
         let (mut argvs, mut out, mut err, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
         for event in events {
             assert!(end.is_none(), "nothing follows the exit");
@@ -231,7 +240,7 @@ impl Ran {
 }
 
 /// Waits until something is so.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let deadline = Instant::now() + SOON;
     while !so().await {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -240,14 +249,14 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() ->
 }
 
 /// A process's memory now, in bytes.
-pub fn resident(pid: u32) -> u64 {
+pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") * 1024
 }
 
 /// Whether a program is installed here.
-pub fn installed(program: &str) -> bool {
+pub(crate) fn installed(program: &str) -> bool {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':').any(|directory| Path::new(directory).join(program).is_file())
 }

@@ -107,3 +107,73 @@ CREATE TABLE IF NOT EXISTS policy_sets (
     at_us   INTEGER NOT NULL,
     sources TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS accounts (
+    account_id  TEXT PRIMARY KEY,
+    number      INTEGER NOT NULL UNIQUE,
+    tenant      TEXT NOT NULL,
+    email       TEXT NOT NULL UNIQUE,
+    name        TEXT NOT NULL,
+    principal   TEXT NOT NULL,
+    roles       TEXT NOT NULL,
+    hash        TEXT,
+    disabled_us INTEGER,
+    created_us  INTEGER NOT NULL,
+    UNIQUE (tenant, principal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS logins (
+    login_id   TEXT PRIMARY KEY,
+    tenant     TEXT NOT NULL,
+    subject    TEXT NOT NULL,
+    method     TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    seen_us    INTEGER NOT NULL,
+    expires_us INTEGER NOT NULL,
+    ended_us   INTEGER,
+    address    TEXT NOT NULL,
+    agent      TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS logins_by_subject ON logins (tenant, subject, created_us);
+CREATE INDEX IF NOT EXISTS logins_by_expiry ON logins (expires_us);
+CREATE INDEX IF NOT EXISTS logins_by_end ON logins (ended_us);
+
+CREATE TABLE IF NOT EXISTS refresh_tokens (
+    hash       TEXT PRIMARY KEY,
+    login_id   TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    expires_us INTEGER NOT NULL,
+    rotated_us INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS refresh_tokens_by_login ON refresh_tokens (login_id);
+CREATE INDEX IF NOT EXISTS refresh_tokens_by_expiry ON refresh_tokens (expires_us);
+
+CREATE TABLE IF NOT EXISTS sign_in_links (
+    hash       TEXT PRIMARY KEY,
+    account_id TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    expires_us INTEGER NOT NULL,
+    used_us    INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sign_in_links_by_expiry ON sign_in_links (expires_us);
+
+CREATE TABLE IF NOT EXISTS workspaces (
+    workspace_id TEXT PRIMARY KEY,
+    tenant       TEXT NOT NULL,
+    owner        TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    disk_bytes   INTEGER NOT NULL,
+    made         INTEGER NOT NULL,
+    created_us   INTEGER NOT NULL,
+    body         TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS workspaces_by_owner ON workspaces (tenant, owner, workspace_id);
+
+CREATE TABLE IF NOT EXISTS workspace_snapshots (
+    snapshot_id  TEXT PRIMARY KEY,
+    workspace_id TEXT NOT NULL,
+    tenant       TEXT NOT NULL,
+    made         INTEGER NOT NULL,
+    body         TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS snapshots_by_workspace ON workspace_snapshots (workspace_id);

@@ -1,1 +1,6 @@
-//! Drivers against the real thing: bubblewrap and a Docker Engine.
+//! Workspaces made for real: every driver against the same contract, and each against what it alone promises.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by saying what it expected")]
+
+mod contract;
+mod namespace;
+mod stage;

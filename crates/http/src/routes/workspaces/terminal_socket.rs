@@ -1,0 +1,370 @@
+//! A terminal over a WebSocket: bytes both ways, control as JSON beside them.
+//!
+//! With the subprotocol `reeve.term.v1` (or `harvis.term.v2`, which is the same) binary frames are bytes and text frames
+//! are control. Without one, framing is the old one: every frame holds keystrokes, every answer is bytes. Nothing is
+//! ever dropped: whoever reads slowly makes the terminal wait.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use jiff::Timestamp;
+use reeve_gate::workspace::{AttachedTerminal, EventStream, TerminalCommand, TerminalFrame};
+use reeve_types::workspace::processes::{TerminalInput, TerminalOutput};
+use reeve_types::{ProblemCode, TerminalId, WorkspaceId};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::undone::problem_of;
+use super::{Ids, service};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::problem::Problem;
+use crate::server::{Connection, Stopping};
+use crate::socket::Entry;
+
+/// The subprotocols in which text frames are control.
+pub(crate) const SUBPROTOCOLS: [&str; 2] = ["reeve.term.v1", "harvis.term.v2"];
+/// Largest message of a client, in bytes.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Keystrokes go to the terminal in pieces of at most so many bytes.
+const PIECE: usize = 64 * 1024;
+/// How often a client is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// A client that was not heard for so long is gone.
+const DEAD_AFTER: Duration = Duration::from_secs(90);
+/// How long a socket goes on after its token has ended.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long saying goodbye may take.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How frames are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Binary frames are bytes, text frames are control.
+    Control,
+    /// Every frame holds bytes.
+    Plain,
+}
+
+impl Framing {
+    /// What a handshake asked for.
+    pub(crate) fn of(upgrade: &WebSocketUpgrade) -> Self {
+        if upgrade.selected_protocol().is_some() { Self::Control } else { Self::Plain }
+    }
+
+    /// The last frame before a socket is closed because of a problem.
+    fn complaint(self, problem: &Problem) -> String {
+        match self {
+            Self::Control => {
+                json!({"type": "error", "code": problem.code.as_str(), "message": problem.detail}).to_string()
+            }
+            Self::Plain => json!({"error": problem.detail}).to_string(),
+        }
+    }
+
+    /// Says why not, and closes.
+    pub(crate) async fn tell(self, socket: &mut WebSocket, problem: &Problem) {
+        let told = async {
+            let _ = socket.send(Message::Text(self.complaint(problem).into())).await;
+            let _ = socket.send(farewell(self.code(problem), problem.code.as_str())).await;
+        };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, told).await;
+    }
+
+    /// The code that a socket is closed with because of a problem.
+    fn code(self, problem: &Problem) -> u16 {
+        match (self, problem.code) {
+            (Self::Control, ProblemCode::Unauthenticated) => 4401,
+            (Self::Control, ProblemCode::Forbidden | ProblemCode::PolicyDenied) => 4403,
+            (Self::Control, ProblemCode::NotFound) => 4404,
+            (Self::Control, ProblemCode::NotRunning) => 4409,
+            (Self::Control, ProblemCode::QuotaReached) => 4429,
+            (
+                Self::Plain,
+                ProblemCode::Unauthenticated
+                | ProblemCode::Forbidden
+                | ProblemCode::PolicyDenied
+                | ProblemCode::NotFound
+                | ProblemCode::BadRequest,
+            ) => 1008,
+            _ => 1011,
+        }
+    }
+}
+
+/// The handshake, within the limits of terminals.
+pub(crate) fn prepared(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.protocols(SUBPROTOCOLS).max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX)
+}
+
+/// Accepts a handshake only to say why not.
+pub(crate) fn refuse(upgrade: WebSocketUpgrade, framing: Framing, problem: Problem) -> Response {
+    upgrade.on_upgrade(move |mut socket| async move { framing.tell(&mut socket, &problem).await })
+}
+
+fn farewell(code: u16, reason: &str) -> Message {
+    Message::Close(Some(CloseFrame { code, reason: reason.chars().take(100).collect::<String>().into() }))
+}
+
+/// A terminal's socket.
+///
+/// Subprotocol `reeve.term.v1`: binary frames are bytes; text frames are JSON: `resize`, `signal`, `ack`, `ping` in,
+/// `ready`, `exit`, `error`, `pong` out. What the terminal remembers comes first. A browser brings `?ticket=`.
+#[utoipa::path(get, path = "/workspaces/{id}/terminals/{tid}/socket", tag = "programs", operation_id = "attach_terminal",
+    params(("id" = String, Path, description = "The workspace's id."), ("tid" = String, Path, description = "The terminal's id."),
+           ("ticket" = Option<String>, Query, description = "A ticket of POST /api/v1/ws-tickets, instead of a key.")),
+    responses((status = 101, description = "A WebSocket. Closed with 1000 when the program has ended, 4401 when the token has, 4403, 4404, 4408, 4409, 4429.")))]
+pub(crate) async fn attach(
+    State(app): State<App>,
+    Ids(id, terminal): Ids<WorkspaceId, TerminalId>,
+    entry: Entry,
+    stop: Stopping,
+    connection: Option<axum::Extension<Connection>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    let attached = admitted(&app, &entry, &id, &terminal).await;
+    let upgrade = match upgrade {
+        Ok(upgrade) => prepared(upgrade),
+        Err(_) => return Err(attached.err().unwrap_or_else(no_handshake)),
+    };
+    let framing = Framing::of(&upgrade);
+    let (caller, attached) = match attached {
+        Ok(attached) => attached,
+        Err(problem) => return Ok(refuse(upgrade, framing, problem)),
+    };
+    let session = Session { framing, app, caller, until: entry.until, stop };
+    Ok(upgrade.on_upgrade(move |socket| async move {
+        let _place = connection;
+        session.run(socket, attached).await;
+    }))
+}
+
+pub(crate) fn no_handshake() -> Problem {
+    let detail = "this is a WebSocket: connect to it with `Upgrade: websocket`, on HTTP/1.1";
+    Problem::new(ProblemCode::BadRequest, detail)
+}
+
+async fn admitted(
+    app: &App,
+    entry: &Entry,
+    id: &WorkspaceId,
+    terminal: &TerminalId,
+) -> Result<(Caller, AttachedTerminal), Problem> {
+    let caller = entry.caller.clone()?;
+    if !entry.is_for(id, Some(terminal)) {
+        return Err(Problem::new(ProblemCode::Forbidden, "the ticket is for another terminal"));
+    }
+    let attached = service(&app.platform)?.attach(&caller.principal, id, terminal).await.map_err(problem_of)?;
+    Ok((caller, attached))
+}
+
+/// One client at one terminal.
+pub(crate) struct Session {
+    pub(crate) framing: Framing,
+    pub(crate) app: App,
+    pub(crate) caller: Caller,
+    /// When the client's token ends.
+    pub(crate) until: Option<Timestamp>,
+    pub(crate) stop: Stopping,
+}
+
+/// Why a socket is closed.
+struct Closing {
+    code: u16,
+    reason: &'static str,
+    complaint: Option<String>,
+}
+
+impl Closing {
+    fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason, complaint: None }
+    }
+}
+
+impl Session {
+    /// Carries bytes between the client and the terminal until either goes.
+    pub(crate) async fn run(self, socket: WebSocket, attached: AttachedTerminal) {
+        let (mut sink, stream) = socket.split();
+        let heard = Heard::now();
+        let (complain, complaints) = mpsc::channel(8);
+        let closing = {
+            let show = pin!(self.show(&mut sink, attached.output, complaints));
+            let listen = pin!(self.listen(stream, attached.input, &heard, complain));
+            tokio::select! {
+                closing = show => Some(closing),
+                () = listen => None,
+                () = heard.too_long_ago() => None,
+                () = self.token_ended() => Some(Closing::new(4401, "the token has ended")),
+                () = self.caller.until_signed_out(&self.app.platform) => Some(Closing::new(4401, "signed out")),
+                () = self.stop.0.cancelled() => Some(Closing::new(1001, "the server is stopping")),
+            }
+        };
+        let goodbye = async {
+            let Some(closing) = closing else { return };
+            if let Some(complaint) = closing.complaint {
+                let _ = sink.send(Message::Text(complaint.into())).await;
+            }
+            let _ = sink.send(farewell(closing.code, closing.reason)).await;
+        };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, sink.close()).await;
+    }
+
+    /// Shows the client what the terminal shows. Waits for slow clients; the terminal waits with it.
+    async fn show(
+        &self,
+        sink: &mut SplitSink<WebSocket, Message>,
+        mut output: EventStream<TerminalFrame>,
+        mut complaints: mpsc::Receiver<String>,
+    ) -> Closing {
+        let gone = || Closing::new(1001, "the client is gone");
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
+        loop {
+            let message = tokio::select! {
+                frame = output.next() => match frame {
+                    Some(Ok(TerminalFrame::Bytes(bytes))) => Message::Binary(bytes),
+                    Some(Ok(TerminalFrame::Control(control))) => {
+                        let ended = matches!(control, TerminalOutput::Exit { .. });
+                        if self.framing == Framing::Control {
+                            let Ok(text) = serde_json::to_string(&control) else { continue };
+                            if sink.send(Message::Text(text.into())).await.is_err() {
+                                return gone();
+                            }
+                        }
+                        if ended {
+                            return Closing::new(1000, "the program has ended");
+                        }
+                        continue;
+                    }
+                    Some(Err(error)) => {
+                        let problem = super::undone::of_workspace(error);
+                        let code = self.framing.code(&problem);
+                        let complaint = Some(self.framing.complaint(&problem));
+                        return Closing { code, reason: "the terminal broke off", complaint };
+                    }
+                    None => return Closing::new(1011, "the terminal is gone"),
+                },
+                Some(complaint) = complaints.recv() => Message::Text(complaint.into()),
+                _ = ping.tick() => Message::Ping(Bytes::new()),
+            };
+            if sink.send(message).await.is_err() {
+                return gone();
+            }
+        }
+    }
+
+    /// Hands the terminal what the client types. Ends when the client goes.
+    async fn listen(
+        &self,
+        mut stream: SplitStream<WebSocket>,
+        input: mpsc::Sender<TerminalCommand>,
+        heard: &Heard,
+        complain: mpsc::Sender<String>,
+    ) {
+        while let Some(Ok(message)) = stream.next().await {
+            heard.note();
+            let typed = match message {
+                Message::Binary(bytes) => type_in(&input, bytes).await,
+                Message::Text(text) if self.framing == Framing::Plain => type_in(&input, text.into()).await,
+                Message::Text(text) => match serde_json::from_str::<TerminalInput>(&text) {
+                    Ok(control) => input.send(TerminalCommand::Control(control)).await.is_ok(),
+                    Err(error) => {
+                        let problem = Problem::new(ProblemCode::BadRequest, format!("this is no control: {error}"));
+                        // A client that sends nonsense and reads nothing is told once in a while, not each time.
+                        let _ = complain.try_send(self.framing.complaint(&problem));
+                        true
+                    }
+                },
+                Message::Close(_) => return,
+                Message::Ping(_) | Message::Pong(_) => true,
+            };
+            if !typed {
+                // The terminal takes nothing any more; what it still shows says why.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    async fn token_ended(&self) {
+        let Some(until) = self.until else { return std::future::pending().await };
+        let left = until.duration_since(self.app.platform.clock().now());
+        let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
+        tokio::time::sleep(left.saturating_add(GRACE)).await;
+    }
+}
+
+/// Sends keystrokes in pieces. Says whether the terminal takes them.
+async fn type_in(input: &mpsc::Sender<TerminalCommand>, mut bytes: Bytes) -> bool {
+    while !bytes.is_empty() {
+        let piece = bytes.split_to(bytes.len().min(PIECE));
+        if input.send(TerminalCommand::Bytes(piece)).await.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// When a client was last heard.
+struct Heard {
+    start: Instant,
+    millis: AtomicU64,
+}
+
+impl Heard {
+    fn now() -> Self {
+        Self { start: Instant::now(), millis: AtomicU64::new(0) }
+    }
+
+    fn note(&self) {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// Returns when the client was not heard for too long.
+    async fn too_long_ago(&self) {
+        loop {
+            let last = self.start + Duration::from_millis(self.millis.load(Ordering::Relaxed));
+            let silent = last.elapsed();
+            if silent >= DEAD_AFTER {
+                return;
+            }
+            tokio::time::sleep(DEAD_AFTER - silent).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_problem_closes_with_its_code() {
+        for (code, control, plain) in [
+            (ProblemCode::Unauthenticated, 4401, 1008),
+            (ProblemCode::Forbidden, 4403, 1008),
+            (ProblemCode::NotFound, 4404, 1008),
+            (ProblemCode::NotRunning, 4409, 1011),
+            (ProblemCode::QuotaReached, 4429, 1011),
+            (ProblemCode::Internal, 1011, 1011),
+        ] {
+            let problem = Problem::new(code, "x");
+            assert_eq!((Framing::Control.code(&problem), Framing::Plain.code(&problem)), (control, plain), "{code}");
+        }
+    }
+
+    #[test]
+    fn complaints_are_what_each_kind_of_client_reads() {
+        let problem = Problem::new(ProblemCode::NotFound, "there is no such terminal");
+        let control = r#"{"code":"not_found","message":"there is no such terminal","type":"error"}"#;
+        assert_eq!(Framing::Control.complaint(&problem), control);
+        assert_eq!(Framing::Plain.complaint(&problem), r#"{"error":"there is no such terminal"}"#);
+    }
+}

@@ -1,0 +1,126 @@
+//! Where things are on this machine.
+//!
+//! ```text
+//! <root>/boxes/<key>/record.json      what the driver remembers         (server only)
+//! <root>/boxes/<key>/disk.img         the files as a file system        (where images are used)
+//! <root>/boxes/<key>/inside/          the files as a directory          (where they are not)
+//! <root>/boxes/<key>/snapshots/<id>/  copies                            (server only)
+//! <root>/blank-<size>.img             an empty file system to copy
+//! <reach>/<key>/inside/{files,home,run}   what the workspace sees, mounted here when the server is root
+//! <reach>/<key>/egress/proxy.sock         its way to the network
+//! <reach>/etc, <reach>/bin                what every workspace sees
+//! ```
+//!
+//! The user of a workspace must be able to walk to what it sees, and a data directory is often closed to others. So a
+//! server that is root mounts it in a place of its own (`<reach>`) where others may walk through and see nothing.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use reeve_types::SnapshotId;
+
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) root: PathBuf,
+    pub(super) reach: PathBuf,
+    pub(super) as_root: bool,
+}
+
+impl Layout {
+    /// Makes the directories that everything else is in.
+    pub(super) fn prepare(root: &Path, reach: Option<&Path>, as_root: bool) -> io::Result<Self> {
+        make_private(root)?;
+        let root = root.canonicalize()?;
+        let reach = match (reach, as_root) {
+            (Some(own), _) => own.to_path_buf(),
+            (None, true) => Path::new("/run/reeve-workspaces").join(name_of(&root)),
+            (None, false) => root.join("reach"),
+        };
+        make_private(&root.join("boxes"))?;
+        for directory in [reach.clone(), reach.join("etc"), reach.join("bin")] {
+            make_walkable(&directory)?;
+        }
+        Ok(Self { root, reach, as_root })
+    }
+
+    /// A short name for this installation.
+    pub(super) fn installation(&self) -> String {
+        format!("reeve-{}", name_of(&self.root))
+    }
+
+    pub(super) fn boxes(&self) -> PathBuf {
+        self.root.join("boxes")
+    }
+
+    pub(super) fn own(&self, key: &str) -> PathBuf {
+        self.boxes().join(key)
+    }
+
+    pub(super) fn record(&self, key: &str) -> PathBuf {
+        self.own(key).join("record.json")
+    }
+
+    pub(super) fn image(&self, key: &str) -> PathBuf {
+        self.own(key).join("disk.img")
+    }
+
+    pub(super) fn blank(&self, bytes: u64) -> PathBuf {
+        self.root.join(format!("blank-{bytes}.img"))
+    }
+
+    /// The files where they lie when they are in no image.
+    pub(super) fn plain(&self, key: &str) -> PathBuf {
+        self.own(key).join("inside")
+    }
+
+    pub(super) fn snapshot(&self, key: &str, snapshot: &SnapshotId) -> PathBuf {
+        self.own(key).join("snapshots").join(snapshot.as_str())
+    }
+
+    pub(super) fn reached(&self, key: &str) -> PathBuf {
+        self.reach.join(key)
+    }
+
+    /// Where files, home and sockets are reached.
+    pub(super) fn inside(&self, key: &str) -> PathBuf {
+        if self.as_root { self.reached(key).join("inside") } else { self.plain(key) }
+    }
+
+    pub(super) fn egress(&self, key: &str) -> PathBuf {
+        self.reached(key).join("egress")
+    }
+
+    /// The directories of a new box.
+    pub(super) fn make_box(&self, key: &str) -> io::Result<()> {
+        make_private(&self.own(key))?;
+        make_private(&self.own(key).join("snapshots"))?;
+        self.make_reachable(key)
+    }
+
+    /// The directories of a box that a restart of the machine takes away.
+    pub(super) fn make_reachable(&self, key: &str) -> io::Result<()> {
+        make_walkable(&self.reached(key))?;
+        make_walkable(&self.egress(key))?;
+        make_walkable(&self.inside(key))
+    }
+}
+
+/// A directory for the server only.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A directory that others may walk through, and not list.
+fn make_walkable(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o711))
+}
+
+/// Eight characters that stand for a path (FNV-1a).
+fn name_of(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = path.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, step);
+    format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
+}

@@ -1,0 +1,419 @@
+//! The life of a box: laid out, started, ended, removed, and taken up again by a later server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reeve_types::workspace::{DriverKind, Egress, Isolation, WorkspaceSpec};
+use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId, WorkspaceLimits};
+use rustix::process::Signal;
+
+use super::boxes::Held;
+use super::egress::{Proxy, Rules};
+use super::failure::{aside, cannot};
+use super::jail::Jail;
+use super::process::ProcessMark;
+use super::record::{Processes, Record};
+use super::{Inner, NamespaceDriver, disk, pool, removing, system};
+use crate::client::RuntimeToken;
+use crate::templates::{SeedFile, Template};
+
+/// How long processes have to end by themselves.
+const ENDS_BY_ITSELF: Duration = Duration::from_secs(3);
+/// How long the kernel may take to end what was killed.
+const ENDS_WHEN_KILLED: Duration = Duration::from_secs(10);
+
+impl Inner {
+    /// The template of a workspace.
+    pub(super) fn template(&self, name: &str) -> Result<&Template, WorkspaceError> {
+        self.options.templates.get(name).filter(|found| found.drivers.contains(&DriverKind::Namespace)).ok_or_else(
+            || {
+                let said = format!("there is no template `{name}` for the driver `namespace`; there are {}", {
+                    self.options.templates.names()
+                });
+                WorkspaceError::new(ProblemCode::BadRequest, said)
+            },
+        )
+    }
+
+    /// Reserves a box: a key, a user, a record. Nothing is laid out yet.
+    pub(super) fn reserve(&self, spec: Option<WorkspaceSpec>) -> Result<Arc<Held>, WorkspaceError> {
+        let key = format!("{:016x}", rand::random::<u64>());
+        let uid = if self.layout.as_root { Some(self.users.allocate()?) } else { None };
+        let record = Record {
+            spec,
+            laid_out: false,
+            removing: false,
+            started: false,
+            uid,
+            image: self.images.is_some(),
+            token: RuntimeToken::generate().expose().to_owned(),
+            processes: None,
+        };
+        let made = self.layout.make_box(&key).and_then(|()| record.write(&self.layout.record(&key)));
+        if let Err(error) = made {
+            if let Some(uid) = uid {
+                self.users.release(uid);
+            }
+            return Err(cannot("make the directory of a workspace", &error));
+        }
+        Ok(Arc::new(Held::new(key, record)))
+    }
+
+    /// Makes the place for the files of a reserved box, empty.
+    pub(super) async fn lay_out(&self, held: &Held, limits: &WorkspaceLimits) -> Result<(), WorkspaceError> {
+        let (layout, images, key) = (self.layout.clone(), self.images.clone(), held.key.clone());
+        let (bytes, uid) = (limits.disk_bytes, held.record().uid);
+        aside(move || match images {
+            Some(tools) => tools.make(&layout, &key, bytes, uid),
+            None => disk::make_plain(&layout, &key, uid),
+        })
+        .await
+    }
+
+    /// Puts the files of a template into a box.
+    pub(super) async fn seed(&self, held: &Held, template: &Template) -> Result<(), WorkspaceError> {
+        let (files, uid) = (self.layout.inside(&held.key).join("files"), held.record().uid);
+        let seeds: Vec<SeedFile> = template.files.clone();
+        aside(move || {
+            seeds
+                .iter()
+                .try_for_each(|seed| write_seed(&files, seed, uid))
+                .map_err(|error| cannot("write the files that the workspace begins with", &error))
+        })
+        .await
+    }
+
+    /// Makes the files of a box reachable, after a restart of the machine as well.
+    pub(super) async fn attach(&self, held: &Held) -> Result<(), WorkspaceError> {
+        let (layout, images, key) = (self.layout.clone(), self.images.clone(), held.key.clone());
+        let image = held.record().image;
+        aside(move || match (image, images) {
+            (false, _) => disk::attach_plain(&layout, &key),
+            (true, Some(tools)) => tools.attach(&layout, &key),
+            (true, None) => {
+                let said = "the workspace's files are in an image, and this server cannot mount images; run it as root";
+                Err(WorkspaceError::new(ProblemCode::Unavailable, said))
+            }
+        })
+        .await
+    }
+
+    /// Takes the files of a box that rests out of reach.
+    pub(super) async fn detach(&self, held: &Held) -> Result<(), WorkspaceError> {
+        if !self.layout.as_root {
+            return Ok(());
+        }
+        let inside = self.layout.inside(&held.key);
+        aside(move || disk::unmount(&inside).map_err(|error| cannot("unmount the files of a workspace", &error))).await
+    }
+
+    /// Starts the processes of a box and waits until the program inside answers.
+    pub(super) async fn launch(
+        self: &Arc<Self>,
+        held: &Arc<Held>,
+        kind: &pool::Kind,
+        limits: &WorkspaceLimits,
+        environment: Vec<(String, String)>,
+    ) -> Result<(), WorkspaceError> {
+        let Some(bwrap) = &self.bwrap else {
+            let said = "bubblewrap is not installed; install the package `bubblewrap` (`reeve doctor` tells more)";
+            return Err(WorkspaceError::new(ProblemCode::Unavailable, said));
+        };
+        let cgroups = match &self.cgroups {
+            None => Vec::new(),
+            Some(groups) => {
+                groups.make(&held.key, limits).map_err(|error| cannot("make a control group", &error))?;
+                groups.directories(&held.key)
+            }
+        };
+        let record = held.record();
+        let token = RuntimeToken::new(&record.token);
+        let jail = Jail {
+            bwrap,
+            runtime: &self.options.runtime,
+            system: &self.system,
+            filter: &self.filter,
+            inside: self.layout.inside(&held.key),
+            egress: kind.egress.then(|| self.layout.egress(&held.key)),
+            cgroups,
+            uid: record.uid,
+            limits,
+            token: &token,
+            environment,
+        };
+        held.forget_client();
+        let nobody = WorkspaceId::new(jiff::Timestamp::UNIX_EPOCH, 0);
+        let client = crate::client::RuntimeClient::new(nobody, jail.inside.join("run"), token.clone());
+        let jailed = match jail.start(&client).await {
+            Ok(jailed) => jailed,
+            Err(error) => {
+                self.remove_group(held).await;
+                return Err(error);
+            }
+        };
+        let isolation = self.isolation(record.image, kind, jailed.health.landlock);
+        let processes = Processes { monitor: jailed.monitor, init: jailed.init, isolation };
+        let mut child = jailed.child;
+        tokio::spawn(async move { child.wait().await });
+        held.note_start();
+        held.remember(&self.layout, |record| record.processes = Some(processes))
+    }
+
+    fn isolation(&self, image: bool, kind: &pool::Kind, landlock: bool) -> Isolation {
+        Isolation {
+            driver: DriverKind::Namespace,
+            tier: "namespace".to_owned(),
+            seccomp: true,
+            landlock,
+            limits: self.cgroups.as_ref().map_or("rlimit", |groups| groups.word()).to_owned(),
+            disk: if image { "kernel" } else { "swept" }.to_owned(),
+            network: if kind.egress { "allow" } else { "none" }.to_owned(),
+            own_user: self.layout.as_root,
+        }
+    }
+
+    /// Opens the way to the network that a workspace was given.
+    pub(super) fn open_egress(&self, held: &Held, spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
+        if spec.egress == Egress::None {
+            return Ok(());
+        }
+        let rules = Rules::new(&spec.egress, &self.options.reachable)?;
+        let socket = self.layout.egress(&held.key).join("proxy.sock");
+        let proxy = Proxy::open(spec.id.clone(), &socket, rules, held.refusals())
+            .map_err(|error| cannot("open the workspace's way to the network", &error))?;
+        held.set_proxy(Some(proxy));
+        Ok(())
+    }
+
+    /// Ends the processes of a box: asks if there is time, then insists.
+    pub(super) async fn end(&self, held: &Held, gently: bool) -> Result<(), WorkspaceError> {
+        if let Some((monitor, init)) = held.last_known() {
+            if gently && init.runs() {
+                self.ask_to_end(held, init);
+                init.ended_within(ENDS_BY_ITSELF).await;
+            }
+            for process in [init, monitor] {
+                process.signal(Signal::KILL);
+            }
+            if !init.ended_within(ENDS_WHEN_KILLED).await {
+                let said =
+                    "the workspace's processes do not end although they were killed; look at the machine's disks";
+                return Err(WorkspaceError::new(ProblemCode::Internal, said));
+            }
+        }
+        self.kill_group(held);
+        held.set_proxy(None);
+        held.forget_client();
+        self.remove_group(held).await;
+        held.remember(&self.layout, |record| {
+            record.processes = None;
+            record.started = false;
+        })
+    }
+
+    /// The first process inside passes no signal on, so everything else is asked by itself.
+    fn ask_to_end(&self, held: &Held, init: ProcessMark) {
+        let inner: Vec<u32> = match &self.cgroups {
+            Some(groups) => groups.processes(&held.key),
+            None => super::process::children(init.pid()),
+        };
+        let monitor = held.last_known().map(|(monitor, _)| monitor);
+        for mark in inner.into_iter().filter_map(ProcessMark::of) {
+            if mark != init && Some(mark) != monitor {
+                mark.signal(Signal::TERM);
+            }
+        }
+    }
+
+    /// A box whose start was cut off may have processes that no record names; its group does.
+    fn kill_group(&self, held: &Held) {
+        let Some(groups) = &self.cgroups else { return };
+        for mark in groups.processes(&held.key).into_iter().filter_map(ProcessMark::of) {
+            mark.signal(Signal::KILL);
+        }
+    }
+
+    pub(super) async fn remove_group(&self, held: &Held) {
+        let Some(groups) = &self.cgroups else { return };
+        if let Err(error) = groups.remove(&held.key, ENDS_WHEN_KILLED).await {
+            tracing::warn!(%error, "a control group of a workspace cannot be removed; it is tried again at the next start");
+        }
+    }
+
+    /// Removes a box with everything that belongs to it.
+    pub(super) async fn discard(&self, held: &Held) -> Result<(), WorkspaceError> {
+        held.remember(&self.layout, |record| record.removing = true)?;
+        self.end(held, false).await?;
+        self.detach(held).await?;
+        let (layout, key) = (self.layout.clone(), held.key.clone());
+        aside(move || {
+            for directory in [layout.reached(&key), layout.own(&key)] {
+                removing::remove(&directory).map_err(|error| cannot("remove the files of a workspace", &error))?;
+            }
+            Ok(())
+        })
+        .await?;
+        if let Some(uid) = held.record().uid {
+            self.users.release(uid);
+        }
+        Ok(())
+    }
+}
+
+fn write_seed(files: &std::path::Path, seed: &SeedFile, uid: Option<u32>) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, chown};
+    let target = files.join(&seed.path);
+    let below: Vec<_> = seed.path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
+    for directory in below.into_iter().rev() {
+        let directory = files.join(directory);
+        if !directory.exists() {
+            std::fs::create_dir(&directory)?;
+            chown(&directory, uid, uid)?;
+        }
+    }
+    let mode = if seed.executable { 0o755 } else { 0o644 };
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&target)?;
+    std::io::Write::write_all(&mut file, &seed.content)?;
+    chown(&target, uid, uid)
+}
+
+impl NamespaceDriver {
+    /// Takes up what an earlier server left: boxes that run go on, half-made and half-removed ones go.
+    pub(super) async fn take_up(&self) -> Result<(), WorkspaceError> {
+        let inner = &self.0;
+        let entries = std::fs::read_dir(inner.layout.boxes())
+            .map_err(|error| cannot("look at the workspaces that are there", &error))?;
+        let mut keys = std::collections::HashSet::new();
+        for entry in entries.flatten() {
+            let Ok(key) = entry.file_name().into_string() else { continue };
+            match Record::read(&inner.layout.record(&key)) {
+                Ok(record) => {
+                    if let Some(uid) = record.uid {
+                        inner.users.keep(uid);
+                    }
+                    self.take_up_box(Held::new(key.clone(), record)).await;
+                    keys.insert(key);
+                }
+                Err(error) => {
+                    tracing::warn!(key, %error, "a workspace that was never finished is removed");
+                    self.remove_remains(&key).await;
+                }
+            }
+        }
+        self.remove_strange_groups(&keys).await;
+        self.remove_strange_mounts(&keys).await;
+        Ok(())
+    }
+
+    async fn take_up_box(&self, held: Held) {
+        let inner = &self.0;
+        let record = held.record();
+        let keep = record.spec.clone().filter(|_| record.laid_out && !record.removing);
+        let Some(spec) = keep else {
+            if let Err(error) = inner.discard(&held).await {
+                tracing::warn!(key = held.key, %error, "what a crash left of a workspace cannot be removed yet");
+            }
+            return;
+        };
+        let held = Arc::new(held);
+        if held.running().is_some() && record.started {
+            if let Err(error) = inner.open_egress(&held, &spec) {
+                tracing::warn!(workspace = %spec.id, %error, "a workspace lost its way to the network; restart it");
+            }
+        } else {
+            let rested = async {
+                inner.end(&held, false).await?;
+                inner.detach(&held).await
+            };
+            if let Err(error) = rested.await {
+                tracing::warn!(workspace = %spec.id, %error, "what runs of a workspace cannot be ended");
+            }
+        }
+        if inner.boxes.add(&spec.id, Arc::clone(&held)).is_err() {
+            tracing::warn!(workspace = %spec.id, "a second box of a workspace is removed");
+            if let Err(error) = inner.discard(&held).await {
+                tracing::warn!(workspace = %spec.id, %error, "it cannot be removed yet");
+            }
+        }
+    }
+
+    /// A directory without a readable record: there was no time to write it, so nothing was started in it.
+    async fn remove_remains(&self, key: &str) {
+        let (layout, key) = (self.0.layout.clone(), key.to_owned());
+        let removed = aside(move || {
+            disk::unmount(&layout.inside(&key)).map_err(|error| cannot("unmount it", &error))?;
+            for directory in [layout.reached(&key), layout.own(&key)] {
+                removing::remove(&directory).map_err(|error| cannot("remove it", &error))?;
+            }
+            Ok(())
+        })
+        .await;
+        if let Err(error) = removed {
+            tracing::warn!(%error, "what is left of a workspace stays until the next start");
+        }
+    }
+
+    async fn remove_strange_groups(&self, keys: &std::collections::HashSet<String>) {
+        let Some(groups) = &self.0.cgroups else { return };
+        for name in groups.names().into_iter().filter(|name| !keys.contains(name)) {
+            for mark in groups.processes(&name).into_iter().filter_map(ProcessMark::of) {
+                mark.signal(Signal::KILL);
+            }
+            if let Err(error) = groups.remove(&name, ENDS_WHEN_KILLED).await {
+                tracing::warn!(%error, "a control group that is nobody's cannot be removed");
+            }
+        }
+    }
+
+    async fn remove_strange_mounts(&self, keys: &std::collections::HashSet<String>) {
+        let (layout, keys) = (self.0.layout.clone(), keys.clone());
+        let shared = ["etc", "bin"];
+        let removed = aside(move || {
+            for entry in std::fs::read_dir(&layout.reach).into_iter().flatten().flatten() {
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                if keys.contains(&name) || shared.contains(&name.as_str()) {
+                    continue;
+                }
+                disk::unmount(&layout.inside(&name)).map_err(|error| cannot("unmount it", &error))?;
+                removing::remove(&entry.path()).map_err(|error| cannot("remove it", &error))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "a mount that is nobody's stays until the next start");
+        }
+    }
+
+    /// Takes away what no running workspace needs.
+    pub(super) async fn take_down_unused(&self) {
+        let inner = &self.0;
+        let mut running = false;
+        for (workspace, held) in inner.boxes.all() {
+            let _busy = held.busy.lock().await;
+            if held.running().is_some() && held.record().started {
+                running = true;
+                continue;
+            }
+            let rested = async {
+                inner.end(&held, false).await?;
+                inner.detach(&held).await
+            };
+            if let Err(error) = rested.await {
+                tracing::warn!(%workspace, %error, "a workspace that rests stays mounted");
+            }
+        }
+        if !running {
+            if let Some(groups) = &inner.cgroups {
+                groups.remove_parents();
+            }
+            let layout = inner.layout.clone();
+            let taken_down = aside(move || {
+                system::take_down(&layout);
+                Ok(())
+            });
+            if let Err(error) = taken_down.await {
+                tracing::warn!(%error, "what workspaces see of this machine stays mounted");
+            }
+        }
+    }
+}

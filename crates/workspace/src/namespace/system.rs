@@ -1,0 +1,199 @@
+//! What every workspace sees of this machine, read-only: its programs and libraries, a few files of `/etc`, and the
+//! program inside.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::layout::Layout;
+
+/// Where the program inside is seen.
+pub(super) const RUNTIME_INSIDE: &str = "/opt/reeve/reeve-runtime";
+/// Directories that are links into `/usr` on most systems, and directories of their own on others.
+const BESIDE_USR: [&str; 7] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libexec"];
+/// What programs need of `/etc`. Nothing in here is secret or tells who uses this machine.
+const FROM_ETC: [&str; 16] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "pki/tls/certs",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "terminfo",
+];
+/// What is written anew, because this machine's own would tell or mislead.
+const WRITTEN: [(&str, &str); 8] = [
+    (
+        "passwd",
+        "root:x:0:0:root:/root:/usr/sbin/nologin\nreeve:x:1000:1000:reeve:/home/reeve:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    ),
+    ("group", "root:x:0:\ntty:x:5:\nreeve:x:1000:\nnogroup:x:65534:\n"),
+    ("hosts", "127.0.0.1\tlocalhost workspace\n::1\tlocalhost ip6-localhost\n"),
+    ("hostname", "workspace\n"),
+    ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n"),
+    ("resolv.conf", "# A workspace resolves no names; its proxy does.\n"),
+    ("ssl-openssl.cnf", ""),
+    (
+        "profile",
+        "export PATH HOME LANG TERM\nPS1='\\w \\$ '\n[ -n \"$BASH_VERSION\" ] && [ -r /etc/bash.bashrc ] && . /etc/bash.bashrc\n",
+    ),
+];
+/// The file among those above that has another place.
+const OPENSSL: (&str, &str) = ("ssl-openssl.cnf", "ssl/openssl.cnf");
+
+/// A directory of this machine that workspaces may use although it is not below `/usr`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toolchain {
+    /// Where it is on this machine.
+    pub from: PathBuf,
+    /// Where workspaces see it: a directory below `/opt`.
+    pub inside: PathBuf,
+    /// The directory in it whose programs are found by name.
+    pub programs: PathBuf,
+}
+
+/// Toolchains that the owner of a home directory has installed: Rust by rustup.
+pub fn find_toolchains(home: &Path) -> Vec<Toolchain> {
+    let toolchains = home.join(".rustup/toolchains");
+    let settings = std::fs::read_to_string(home.join(".rustup/settings.toml")).unwrap_or_default();
+    let default = toml::from_str::<toml::Table>(&settings)
+        .ok()
+        .and_then(|table| table.get("default_toolchain")?.as_str().map(|name| toolchains.join(name)));
+    let first = || {
+        let mut all: Vec<_> =
+            std::fs::read_dir(&toolchains).into_iter().flatten().flatten().map(|e| e.path()).collect();
+        all.sort();
+        all.into_iter().next()
+    };
+    let rust = default.filter(|path| path.is_dir()).or_else(first).filter(|path| path.join("bin/cargo").is_file());
+    let seen = |from: PathBuf| Toolchain { from, inside: "/opt/rust".into(), programs: "bin".into() };
+    rust.into_iter().map(seen).collect()
+}
+
+/// The shared view of the system, ready to be mounted.
+#[derive(Debug, Clone)]
+pub(super) struct System {
+    arguments: Vec<OsString>,
+    path: String,
+}
+
+impl System {
+    /// Writes what is written anew, and finds the rest.
+    pub(super) fn prepare(layout: &Layout, runtime: &Path, toolchains: &[Toolchain]) -> io::Result<Self> {
+        let mut arguments: Vec<OsString> = words(["--ro-bind", "/usr", "/usr"]);
+        for directory in BESIDE_USR {
+            match std::fs::symlink_metadata(directory) {
+                Ok(meta) if meta.is_symlink() => {
+                    arguments.push("--symlink".into());
+                    arguments.push(std::fs::read_link(directory)?.into());
+                    arguments.push(directory.into());
+                }
+                Ok(_) => arguments.extend(words(["--ro-bind", directory, directory])),
+                Err(_) => {}
+            }
+        }
+        for name in FROM_ETC {
+            let path = format!("/etc/{name}");
+            if Path::new(&path).exists() {
+                arguments.extend(words(["--ro-bind", &path, &path]));
+            }
+        }
+        for (name, content) in WRITTEN {
+            let file = layout.reach.join("etc").join(name);
+            write_readable(&file, content.as_bytes(), 0o644)?;
+            let place = if name == OPENSSL.0 { OPENSSL.1 } else { name };
+            bind(&mut arguments, &file, Path::new("/etc").join(place));
+        }
+        bind(&mut arguments, &reachable_program(layout, runtime)?, RUNTIME_INSIDE);
+        let mut path = String::from("/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+        for toolchain in toolchains {
+            bind(&mut arguments, &reachable_directory(layout, &toolchain.from)?, &toolchain.inside);
+            path = format!("{}:{path}", toolchain.inside.join(&toolchain.programs).display());
+        }
+        Ok(Self { arguments, path })
+    }
+
+    /// Arguments for bubblewrap.
+    pub(super) fn arguments(&self) -> &[OsString] {
+        &self.arguments
+    }
+
+    /// Where programs are found by name.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+fn bind(arguments: &mut Vec<OsString>, from: &Path, to: impl AsRef<Path>) {
+    arguments.push("--ro-bind".into());
+    arguments.push(from.into());
+    arguments.push(to.as_ref().into());
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<OsString> {
+    words.into_iter().map(OsString::from).collect()
+}
+
+fn write_readable(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    if std::fs::read(path).is_ok_and(|there| there == content) {
+        return Ok(());
+    }
+    let draft = path.with_extension(format!("draft-{:08x}", rand::random::<u32>()));
+    std::fs::write(&draft, content)?;
+    std::fs::set_permissions(&draft, PermissionsExt::from_mode(mode))?;
+    std::fs::rename(&draft, path)
+}
+
+/// The program inside where every workspace's user can read it: where it is, or a copy.
+fn reachable_program(layout: &Layout, program: &Path) -> io::Result<PathBuf> {
+    if !layout.as_root || is_walkable(program) {
+        return Ok(program.to_path_buf());
+    }
+    let meta = std::fs::metadata(program)?;
+    let name = format!("reeve-runtime-{:x}-{:x}", meta.len(), meta.mtime_nsec() ^ meta.mtime());
+    let copy = layout.reach.join("bin").join(name);
+    if !copy.exists() {
+        write_readable(&copy, &std::fs::read(program)?, 0o755)?;
+    }
+    Ok(copy)
+}
+
+/// A directory where every workspace's user can walk to it: where it is, or mounted where they can.
+fn reachable_directory(layout: &Layout, directory: &Path) -> io::Result<PathBuf> {
+    if !layout.as_root || is_walkable(directory) {
+        return Ok(directory.to_path_buf());
+    }
+    let name = directory.as_os_str().to_string_lossy().replace(['/', ' '], "_");
+    let target = layout.reach.join("bin").join(name);
+    std::fs::create_dir_all(&target)?;
+    if !super::disk::is_mount(&target) {
+        rustix::mount::mount_bind(directory, &target)?;
+    }
+    Ok(target)
+}
+
+/// Whether others may walk from the root to it.
+fn is_walkable(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    path.ancestors().skip(1).all(|above| std::fs::metadata(above).is_ok_and(|meta| meta.mode() & 0o001 != 0))
+        && std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o005 == 0o005)
+}
+
+/// Takes away what was mounted for all workspaces together.
+pub(super) fn take_down(layout: &Layout) {
+    for entry in std::fs::read_dir(layout.reach.join("bin")).into_iter().flatten().flatten() {
+        if let Err(error) = super::disk::unmount(&entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "a mount for workspaces cannot be taken away");
+        }
+    }
+}
