@@ -1,40 +1,67 @@
-// A person at a browser, for the tests: a real Chromium against a server that runs.
+// A person at a browser, for the tests: a real Chromium against the server that run.mjs started.
 //
-// REEVE_URL      where the server is, http://127.0.0.1:1100
-// REEVE_LINK     a sign-in link, or only its secret; used once
-// REEVE_ASK      a shell command that makes somebody else's question appear in the inbox; without it approving is skipped
+// REEVE_URL      where the server is
+// REEVE_DATA     its data directory, from which sign-in links and accounts are made
 // CHROMIUM       the browser, /usr/bin/chromium unless told otherwise
 
-import { execFile } from 'node:child_process';
+import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
+import { reeve } from './server.mjs';
 
-export const server = (process.env.REEVE_URL ?? '').replace(/\/$/, '');
-export const link = (process.env.REEVE_LINK ?? '').replace(/^.*[?&]link=/, '');
-export const ask = process.env.REEVE_ASK;
+export const server = process.env.REEVE_URL;
+const data = process.env.REEVE_DATA;
+assert.ok(server && data, 'these tests are run by scripts/test-web, which starts a server for them');
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+export const PASSWORD = 'a password for tests of the page';
 
-/** Runs the command that asks a question. */
-export async function askSomething() {
-  await promisify(execFile)('sh', ['-c', ask], { timeout: 30_000 });
+/** Makes an account with a password. Each file of tests has its own, so that none uses up the calls of another. */
+export async function account(email, name, role) {
+  await reeve(data, ['users', 'add', email, '--name', name, '--role', role, '--password-stdin'], PASSWORD);
+}
+
+/** A link that signs somebody in once: the administrator unless another is named. */
+export async function signInLink(email) {
+  return (await reeve(data, ['sign-in-link', ...(email ? [email] : [])])).link;
+}
+
+/** Calls the API as another program of the same person. */
+export async function caller(email) {
+  const login = await fetch(`${server}/api/v1/auth/login`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ email, password: PASSWORD }),
+  });
+  assert.equal(login.status, 200, `signing ${email} in: ${login.status}`);
+  const { access_token } = await login.json();
+  return async (method, path, body) => {
+    const plain = typeof body === 'string' || body === undefined;
+    const response = await fetch(`${server}/api/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${access_token}`, ...(plain ? {} : { 'content-type': 'application/json' }) },
+      body: plain ? body : JSON.stringify(body),
+    });
+    assert.ok(response.ok, `${method} ${path}: ${response.status} ${response.ok ? '' : await response.text()}`);
+    return response;
+  };
 }
 
 /** A browser with a profile of its own. Every complaint of the page is kept in `complaints`. */
-export async function visit() {
+export async function visit(options = {}) {
   const profile = await mkdtemp(join(tmpdir(), 'reeve-page-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
     viewport: { width: 1440, height: 900 },
     acceptDownloads: true,
+    ...options,
   });
   const page = context.pages()[0] ?? (await context.newPage());
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(20_000);
   const complaints = [];
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => {
@@ -54,6 +81,14 @@ export async function visit() {
   };
 }
 
+/** Signs in with e-mail and password, as a person does. */
+export async function signIn(page, email) {
+  await page.getByLabel('E-mail', { exact: true }).fill(email);
+  await page.getByLabel('Password').fill(PASSWORD);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('navigation').first().waitFor();
+}
+
 /** What axe finds serious or critical on the page as it is, in words. */
 export async function barriers(page) {
   // What is still fading in has the contrast of that moment, not of the page. Spinners never end.
@@ -63,7 +98,7 @@ export async function barriers(page) {
   });
   // The policy of the page forbids scripts of others: axe is put in by the browser's own debugger.
   await page.evaluate(axe);
-  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'], iframes: false }));
   return found.violations
     .filter((one) => one.impact === 'serious' || one.impact === 'critical')
     .map((one) => `${one.id}: ${one.help} (${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')})`);

@@ -3,6 +3,7 @@
 mod archive;
 mod channels;
 mod targets;
+mod workspaces;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,6 +22,7 @@ use reeve_store::Store;
 use reeve_types::{KeyId, PrincipalKind, TenantId};
 
 use crate::config::{Config, Provider};
+pub(crate) use workspaces::{Drivers, readiness};
 
 /// The file that holds the administrator's key, for commands on the same machine.
 pub(crate) const TOKEN_FILE: &str = "admin.token";
@@ -33,10 +35,27 @@ pub(crate) struct Built {
     pub(crate) token: String,
     /// Whether that key was made just now: nobody has signed in here before.
     pub(crate) first_start: bool,
+    /// What holds the workspaces, to be closed with the server.
+    pub(crate) drivers: Drivers,
 }
 
-/// Puts a platform together from a configuration. Nothing runs yet, and nothing listens.
+/// Puts a whole platform together from a configuration, as a server has it. Nothing listens yet.
 pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
+    build_with(config, Holds::Workspaces).await
+}
+
+/// Puts a platform together for one command that finds no server: it holds no workspaces, which outlive it.
+pub(crate) async fn build_for_one_command(config: &Config) -> anyhow::Result<Built> {
+    build_with(config, Holds::NoWorkspaces).await
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Workspaces,
+    NoWorkspaces,
+}
+
+async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
     complies(config)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&config.data_dir, Arc::clone(&clock))
@@ -52,8 +71,16 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
         config.identity.users_file.clone(),
         config.accounts.clone(),
     )?);
+    let opened = match holds {
+        Holds::Workspaces => workspaces::open(&config.workspaces, &store, &clock).await?,
+        Holds::NoWorkspaces => None,
+    };
+    let mut registry = registry(config, &store, &inventory)?;
+    for tool in opened.iter().flat_map(|opened| opened.workspaces.tools()) {
+        registry.register(tool)?;
+    }
     let gate = Gate::new(
-        registry(config, &store, &inventory)?,
+        registry,
         Arc::new(set),
         Arc::clone(&inventory) as Arc<dyn reeve_gate::Inventory>,
         Arc::new(store.clone()),
@@ -65,7 +92,7 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
             approval_valid_for: config.approval.valid_for,
         },
     );
-    let platform = Platform::new(PlatformParts {
+    let mut platform = Platform::new(PlatformParts {
         gate,
         store,
         identity,
@@ -75,13 +102,30 @@ pub(crate) async fn build(config: &Config) -> anyhow::Result<Built> {
         clock,
         options: PlatformOptions { base_url: config.notify.base_url.clone(), socket: config.audit_socket.clone() },
     });
+    let mut drivers = Drivers::default();
+    if let Some(opened) = opened {
+        platform = platform.with_workspaces(opened.workspaces);
+        drivers = opened.drivers;
+    }
     platform.policies().keep_text(&platform).await;
     let (token, first_start) = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;
     let router = reeve_http::router(
         platform.clone(),
-        HttpOptions { config: crate::config::shown_json(config), limits: config.limits, ..HttpOptions::default() },
+        HttpOptions {
+            config: crate::config::shown_json(config),
+            limits: config.limits,
+            preview_domains: preview_domains(config),
+            ..HttpOptions::default()
+        },
     );
-    Ok(Built { platform, router, token, first_start })
+    Ok(Built { platform, router, token, first_start, drivers })
+}
+
+/// `localhost` leads to this machine in every browser, so it is always among them.
+fn preview_domains(config: &Config) -> Vec<String> {
+    let mut domains = vec![config.workspaces.preview_domain.clone(), "localhost".to_owned()];
+    domains.dedup();
+    domains
 }
 
 /// In the governed modes nothing may start that nobody has thought about.

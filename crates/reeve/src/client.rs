@@ -228,7 +228,7 @@ impl Client {
             // Somebody else may hold the port, so the data directory's token stays here.
             Reach::Server => Ok(Self { way: socket(&settings.server)?, key: given, user }),
             Reach::ServerOrHere => {
-                let built = crate::boot::build(config).await.map_err(|error| {
+                let built = crate::boot::build_for_one_command(config).await.map_err(|error| {
                     let failure = Failure::could_not(format!("no server runs, and here it cannot be done: {error:#}"));
                     failure.hint("start one with `reeve up`, or name one with --server")
                 })?;

@@ -26,12 +26,15 @@ const URL_FILE: &str = "server.url";
 /// What the store has at the very end to sign its last checkpoint.
 const STORE_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// What the drivers of workspaces have to end their background work.
+const DRIVERS_CLOSE_LIMIT: Duration = Duration::from_secs(3);
+
 /// Runs the server until it is told to stop.
 pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let Built { platform, router, first_start, .. } = boot::build(&config).await?;
+    let Built { platform, router, first_start, drivers, .. } = boot::build(&config).await?;
     let listeners = bind(&config.listen).await?;
     let addresses: Vec<String> =
         listeners.iter().filter_map(|l| l.local_addr().ok()).map(|address| format!("http://{address}")).collect();
@@ -73,6 +76,9 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
     };
     hard.cancel();
     let _ = std::fs::remove_file(&url_file);
+    if tokio::time::timeout(DRIVERS_CLOSE_LIMIT, drivers.close()).await.is_err() {
+        tracing::warn!("what holds the workspaces did not end in {DRIVERS_CLOSE_LIMIT:?}; the next start takes it up");
+    }
     finish(&platform, ended).await
 }
 

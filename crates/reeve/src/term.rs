@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 use crate::exit::Failure;
+use crate::render::clean;
 
 /// How wide text is where nobody says.
 const WIDTH_DEFAULT: usize = 100;
@@ -166,6 +167,20 @@ impl Term {
         let text =
             serde_json::to_string(value).map_err(|error| Failure::could_not(format!("cannot write JSON: {error}")))?;
         self.print_json_text(&text)
+    }
+
+    /// Writes what a program elsewhere has written, as it is; on a terminal, without what would steer the terminal.
+    pub(crate) fn print_output(&mut self, text: &str) -> Result<(), Failure> {
+        let shown = if self.out_is_terminal { clean(text) } else { text.to_owned() };
+        self.out.write_all(shown.as_bytes())?;
+        Ok(self.out.flush()?)
+    }
+
+    /// The same for what it has written to its standard error.
+    pub(crate) fn print_errors(&mut self, text: &str) {
+        let shown = if self.err_is_terminal { clean(text) } else { text.to_owned() };
+        // Nothing is left to tell when standard error is gone.
+        let _ = self.err.write_all(shown.as_bytes());
     }
 
     /// Says something that is not data.

@@ -58,7 +58,7 @@ impl Files {
     /// When the directory cannot be opened, or the kernel has no `openat2`.
     pub fn open(root: &Path) -> std::io::Result<Self> {
         let root = Root::open(root)?;
-        let staging = Staging::open(&root)?;
+        let staging = Staging::open(&root);
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
         let inner = Inner { root, staging, etags: Mutex::default(), echoes: Mutex::default(), locks };
         Ok(Self { inner: Arc::new(inner) })

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use nix::sys::resource::{UsageWho, getrusage};
-use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus};
+use rustix::process::{DumpableBehavior, Pid, Resource, Rlimit, WaitOptions, WaitStatus};
 
 pub(crate) use handle::{Supervised, Supervisors};
 use order::{ControllingTerminal, Ended, Failure, ORDER_BYTES_MAX, Order, Report, Stop, Streams};
@@ -32,6 +32,8 @@ pub fn supervise() -> io::Result<()> {
     let socket = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
     let (order, streams) = receive(&socket)?;
     let _leads_one_already = rustix::process::setsid();
+    // What it watches over runs as the same user, and may not reach into it with a debugger.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     match launch(&order, streams) {

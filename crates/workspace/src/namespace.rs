@@ -153,6 +153,11 @@ impl NamespaceDriver {
         }
     }
 
+    /// The name under which everything of this driver is found on the machine: its control groups are below it.
+    pub fn installation(&self) -> String {
+        self.0.layout.installation()
+    }
+
     /// How many connections of a workspace its proxy has refused.
     pub fn refused_connections(&self, workspace: &WorkspaceId) -> u64 {
         self.0.boxes.get(workspace).map_or(0, |found| found.refused_connections())

@@ -16,3 +16,5 @@ mod limits;
 mod looking;
 mod platform;
 mod serving;
+mod unconfined;
+mod workspaces;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use futures_util::future::BoxFuture;
 use reeve_gate::{
     FailureKind, Gate, GateOptions, Permitted, Registry, SystemClock, TaskCx, Tool, ToolCall, ToolFailure,
@@ -17,6 +17,7 @@ use reeve_platform::accounts::AccountOptions;
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
 use reeve_platform::policies::Policies;
+use reeve_platform::workspaces::Workspaces;
 use reeve_platform::{IdentityProvider, Platform, PlatformOptions, PlatformParts};
 use reeve_store::Store;
 use reeve_types::{ActionClass, PrincipalKind, ResourceKind, Reversibility, TenantId, ToolOutput, ToolSpec};
@@ -96,6 +97,7 @@ pub(crate) struct Setup {
     pub(crate) accounts: AccountOptions,
     pub(crate) limits: RateLimits,
     pub(crate) clock: Arc<dyn reeve_gate::Clock>,
+    pub(crate) policy: &'static str,
 }
 
 impl Default for Setup {
@@ -105,7 +107,24 @@ impl Default for Setup {
             accounts: AccountOptions::default(),
             limits: RateLimits::default(),
             clock: Arc::new(SystemClock),
+            policy: POLICY,
         }
+    }
+}
+
+/// What a platform stands on: a directory with its files, and its memory.
+pub(crate) struct Ground {
+    dir: tempfile::TempDir,
+    pub(crate) store: Store,
+}
+
+impl Ground {
+    pub(crate) fn lay(setup: &Setup) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("policy.yaml"), setup.policy).unwrap();
+        std::fs::write(dir.path().join("infrastructure.json"), INVENTORY).unwrap();
+        let store = Store::open(&dir.path().join("data"), Arc::clone(&setup.clock)).unwrap();
+        Self { dir, store }
     }
 }
 
@@ -129,13 +148,15 @@ impl TestPlatform {
     }
 
     pub(crate) fn of(setup: Setup) -> Self {
-        let Setup { provider, accounts, limits, clock } = setup;
-        let dir = tempfile::tempdir().unwrap();
+        let ground = Ground::lay(&setup);
+        Self::on(ground, setup, None)
+    }
+
+    pub(crate) fn on(ground: Ground, setup: Setup, workspaces: Option<Workspaces>) -> Self {
+        let Setup { provider, accounts, limits, clock, policy: _ } = setup;
+        let Ground { dir, store } = ground;
         let policy_file = dir.path().join("policy.yaml");
         let inventory_file = dir.path().join("infrastructure.json");
-        std::fs::write(&policy_file, POLICY).unwrap();
-        std::fs::write(&inventory_file, INVENTORY).unwrap();
-        let store = Store::open(&dir.path().join("data"), Arc::clone(&clock)).unwrap();
         let (policies, set) = Policies::load(vec![policy_file.clone()], Arc::new(|_| None), clock.now()).unwrap();
         let inventory = Arc::new(InventoryHolder::load(Some(inventory_file), Arc::new(|a, b| a == b)).unwrap());
         let runs = Arc::new(AtomicU64::new(0));
@@ -147,12 +168,15 @@ impl TestPlatform {
         ] {
             registry.register(tool(name, class, &runs)).unwrap();
         }
+        for tool in workspaces.iter().flat_map(Workspaces::tools) {
+            registry.register(tool).unwrap();
+        }
         let known: Arc<dyn reeve_gate::Inventory> = Arc::<InventoryHolder>::clone(&inventory);
         let ledger: Arc<dyn reeve_gate::Ledger> = Arc::new(store.clone());
         let gate = Gate::new(registry, Arc::new(set), known, ledger, Arc::clone(&clock), GateOptions::default());
         let identity = Identity::load_with(provider, store.clone(), Arc::clone(&clock), None, accounts);
         let identity = Arc::new(identity.unwrap());
-        let platform = Platform::new(PlatformParts {
+        let mut platform = Platform::new(PlatformParts {
             gate,
             store,
             identity,
@@ -162,6 +186,9 @@ impl TestPlatform {
             clock,
             options: PlatformOptions::default(),
         });
+        if let Some(workspaces) = workspaces {
+            platform = platform.with_workspaces(workspaces);
+        }
         let stop = CancellationToken::new();
         let options = HttpOptions { config: json!({"listen": "127.0.0.1:0"}), limits, ..HttpOptions::default() };
         let router = reeve_http::router(platform.clone(), options);
@@ -197,6 +224,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
@@ -251,7 +279,19 @@ impl Client {
         let (parts, body) = response.into_parts();
         let read = tokio::time::timeout(Duration::from_secs(10), to_bytes(body, usize::MAX)).await;
         let bytes = read.expect("the answer ends in time").unwrap();
-        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: parts.status, headers: parts.headers, text, bytes }
+    }
+
+    /// The answer as it comes, for streams.
+    pub(crate) async fn open(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// What this client proves itself with.
+    pub(crate) fn authorization(&self) -> &str {
+        let found = self.headers.iter().find(|(name, _)| name == "authorization");
+        found.map(|(_, value)| value.as_str()).expect("somebody with a key")
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -265,6 +305,10 @@ impl Client {
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         let request = self.request(Method::POST, path).header("content-type", "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.send(self.request(Method::PUT, path).body(Body::from(body.into())).unwrap()).await
     }
 
     pub(crate) async fn patch(&self, path: &str, body: Value) -> Answer {

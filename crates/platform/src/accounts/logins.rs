@@ -109,7 +109,7 @@ impl Accounts {
         let (this, who, id) = (self.clone(), who.clone(), id.clone());
         self.whole(async move {
             let ended = this.parts.store.end_login(&id, this.now()).await?;
-            this.announce_end(&[id.clone()]);
+            this.announce_end(std::slice::from_ref(&id));
             if ended {
                 this.record(&who, &who.tenant, format!("{} signed out ({id})", who.label())).await?;
             }

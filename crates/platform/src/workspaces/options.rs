@@ -9,6 +9,9 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceLimits};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the service.
+///
+/// Spare boxes that wait ready (the warm pool) are no affair of the service: a driver keeps its own, so that a spare has
+/// no row, no owner and no state here (`NamespaceOptions::spares`).
 #[derive(Debug, Clone)]
 pub struct WorkspacesOptions {
     /// The driver of a workspace whose maker names none; the first one there is when absent.

@@ -55,6 +55,7 @@ pub(super) async fn run(
             policies(&config, &mut checks);
             files(&config, &mut checks);
             data_dir(&config, &mut checks);
+            workspaces(&config, &mut checks).await;
             server(&config, term, &mut checks).await;
         }
     }
@@ -142,6 +143,25 @@ fn data_dir(config: &Config, checks: &mut Vec<Check>) {
         Ok(_) => check("data directory", Mark::Fine, shown.to_string()),
     };
     checks.push(found);
+}
+
+async fn workspaces(config: &Config, checks: &mut Vec<Check>) {
+    if config.workspaces.driver.is_none() {
+        checks.push(check("workspaces", Mark::Fine, "switched off"));
+        return;
+    }
+    let missing = if config.workspaces.chosen { Mark::Broken } else { Mark::Remark };
+    match crate::boot::readiness(&config.workspaces).await {
+        Err(error) => checks.push(check("workspaces", missing, format!("{error:#}"))),
+        Ok(found) => checks.extend(found.into_iter().map(|found| {
+            let mark = match (found.ready, found.needed) {
+                (true, _) => Mark::Fine,
+                (false, true) => missing,
+                (false, false) => Mark::Remark,
+            };
+            check(found.what, mark, found.detail)
+        })),
+    }
 }
 
 fn nearest_parent(path: &Path) -> Option<&Path> {

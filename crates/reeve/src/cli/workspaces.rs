@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Session, tools};
 use crate::client::{Ask, Reach, escape};
 use crate::exit::{self, Outcome};
-use crate::render::{entries, field, records};
+use crate::render::{entries, records};
 
 /// How long making or starting a workspace may take.
 const STARTING: Duration = Duration::from_secs(60);
@@ -155,11 +155,9 @@ async fn execute(session: &mut Session, id: &str, timeout_ms: u64, argv: Vec<Str
     if session.json {
         session.term.print_json(&result)?;
     } else {
-        session.term.print(field(&result, "stdout").trim_end_matches('\n'))?;
-        let stderr = field(&result, "stderr");
-        if !stderr.is_empty() {
-            session.term.note(stderr.trim_end_matches('\n'));
-        }
+        let written = |stream: &str| result.get(stream).and_then(Value::as_str).unwrap_or_default().to_owned();
+        session.term.print_output(&written("stdout"))?;
+        session.term.print_errors(&written("stderr"));
     }
     let code = result.get("exit_code").and_then(Value::as_i64).unwrap_or(0);
     Ok(u8::try_from(code).unwrap_or(exit::BAD_NEWS))

@@ -203,7 +203,8 @@ impl Check<'_> {
     }
 
     fn workspaces(&mut self) -> WorkspacesConfig {
-        let driver = match self.text("workspaces.driver").as_deref() {
+        let named = self.text("workspaces.driver");
+        let driver = match named.as_deref() {
             Some("none") => None,
             None => Some(DriverKind::Namespace),
             Some(text) => text.parse().map(Some).unwrap_or_else(|_| {
@@ -214,6 +215,8 @@ impl Check<'_> {
         };
         WorkspacesConfig {
             driver,
+            chosen: named.is_some(),
+            runtime: self.path("workspaces.runtime"),
             templates: self.path("workspaces.templates"),
             warm: u32::try_from(self.number("workspaces.warm", 1, 0..=100)).unwrap_or(1),
             per_user: u32::try_from(self.number("workspaces.per_user", 20, 1..=100_000)).unwrap_or(20),

@@ -153,6 +153,8 @@ keys! {
         "The longest wait between two checks, in seconds.";
     "workspaces.driver", Text, [], "namespace",
         "How workspaces are held: `namespace` (bubblewrap, on this machine), `docker` (Docker Engine or Podman) or `none`.";
+    "workspaces.runtime", Path, [], "beside the program `reeve`",
+        "The program that runs inside workspaces, `reeve-runtime`.";
     "workspaces.templates", Path, [], "",
         "A directory of templates of your own, one directory with a `template.toml` each, beside the built-in ones.";
     "workspaces.warm", Number, [], "1",

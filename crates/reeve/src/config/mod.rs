@@ -142,6 +142,10 @@ pub(crate) struct VerifyConfig {
 pub(crate) struct WorkspacesConfig {
     /// The driver; without one there are no workspaces.
     pub(crate) driver: Option<DriverKind>,
+    /// Whether somebody chose it; what is usual may be missing on a machine that was never asked for workspaces.
+    pub(crate) chosen: bool,
+    /// The program inside, absolute; it is looked for beside this one otherwise.
+    pub(crate) runtime: Option<PathBuf>,
     /// Templates of one's own, absolute.
     pub(crate) templates: Option<PathBuf>,
     /// Spare workspaces that wait for the next one that is made.

@@ -12,3 +12,4 @@ mod notices;
 mod server;
 mod walls;
 mod witness;
+mod workspaces;

@@ -70,6 +70,8 @@ impl Home {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default()).env("HOME", self.path());
         command.env("REEVE_DATA_DIR", self.data()).current_dir(self.path());
+        // Tests that are about workspaces ask for them.
+        command.env("REEVE_WORKSPACES_DRIVER", "none");
         command.envs(self.variables.iter().map(|(k, v)| (k, v)));
         command
     }

@@ -140,9 +140,14 @@ impl Files {
     fn delete(&self, path: &WorkspacePath) -> Outcome<FileChanged> {
         let place = self.root().place("delete", path)?;
         place.stat().map_err(|errno| failed("delete", path, errno))?;
-        let aside = self.draft_place(&place.dir).map_err(|errno| failed("delete", path, errno))?;
-        rename_free(&place, &aside).map_err(|errno| failed("delete", path, errno))?;
-        let count = remove(aside.dir.as_fd(), &aside.name).map_err(|errno| failed("delete", path, errno))?;
+        let wrong = |errno| failed("delete", path, errno);
+        let gone = match self.draft_place(&place.dir).and_then(|aside| rename_free(&place, &aside).map(|()| aside)) {
+            Ok(aside) => aside,
+            // A full disk has no room for another name either; then it goes where it lies, piece by piece.
+            Err(Errno::NOSPC | Errno::DQUOT) => place,
+            Err(errno) => return Err(wrong(errno)),
+        };
+        let count = remove(gone.dir.as_fd(), &gone.name).map_err(wrong)?;
         Ok(FileChanged { entry: None, trash_id: None, count })
     }
 

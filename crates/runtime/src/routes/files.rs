@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
@@ -26,6 +27,8 @@ use crate::runtime::Runtime;
 
 /// Bytes of a file that are read at once.
 const PIECE_BYTES: usize = 128 * 1024;
+/// How long a body may pause.
+const PIECE_WITHIN: Duration = Duration::from_secs(120);
 /// Pieces that wait for whoever reads them.
 pub(super) const WAITING: usize = 4;
 /// Matches that wait for whoever reads them.
@@ -205,7 +208,13 @@ impl Pieces {
 
     async fn frame(&mut self) -> Result<Option<Bytes>, WorkspaceError> {
         loop {
-            match self.body.frame().await {
+            let frame = tokio::time::timeout(PIECE_WITHIN, self.body.frame()).await.map_err(|_| {
+                WorkspaceError::new(
+                    ProblemCode::Timeout,
+                    "nothing of the body came for 2 minutes; go on, or begin again",
+                )
+            })?;
+            match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(bad(format!("the body broke off: {error}; send it again"))),
                 Some(Ok(frame)) => match frame.into_data() {

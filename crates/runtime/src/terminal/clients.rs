@@ -27,8 +27,12 @@ pub(super) struct Clients {
 }
 
 struct Position {
+    /// Where in the terminal's output this one is.
     sent: u64,
-    acknowledged: Option<u64>,
+    /// Bytes that were sent to this one, what was replayed included.
+    sent_bytes: u64,
+    /// Bytes that this one says it has shown; nothing until it begins to say so.
+    shown_bytes: Option<u64>,
     moved_at: Instant,
     left_behind: bool,
 }
@@ -48,11 +52,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// This many more bytes were shown. Whoever begins to say so is believed to have seen what was sent before.
+    /// This many more bytes were shown, counted from the first byte of the replay. From the first word on, no more than
+    /// a window is sent ahead of what was shown; whoever never says anything is held back by its connection alone.
     pub(crate) fn acknowledge(&self, bytes: u64) {
         if let Some(position) = self.terminal.screen().clients.all.get_mut(&self.key) {
-            let shown = position.acknowledged.map_or(position.sent, |shown| shown.saturating_add(bytes));
-            position.acknowledged = Some(shown.min(position.sent));
+            let shown = position.shown_bytes.unwrap_or(0).saturating_add(bytes);
+            position.shown_bytes = Some(shown.min(position.sent_bytes));
         }
         self.terminal.tell();
     }
@@ -93,7 +98,8 @@ impl Client {
         let began = screen.history.beginning();
         let key = screen.clients.next;
         screen.clients.next += 1;
-        let position = Position { sent: began, acknowledged: None, moved_at: Instant::now(), left_behind: false };
+        let position =
+            Position { sent: began, sent_bytes: 0, shown_bytes: None, moved_at: Instant::now(), left_behind: false };
         screen.clients.all.insert(key, position);
         let ready =
             TerminalOutput::Ready { terminal_id: terminal.id.clone(), cols: screen.cols, rows: screen.rows, resumed };
@@ -134,13 +140,15 @@ impl Client {
         if position.sent >= end {
             return screen.exit_code.map(|code| Shown::Last(TerminalOutput::Exit { code }));
         }
-        let on_their_way = position.acknowledged.map_or(0, |acknowledged| position.sent.saturating_sub(acknowledged));
+        let on_their_way = position.shown_bytes.map_or(0, |shown| position.sent_bytes.saturating_sub(shown));
         let room = usize::try_from(UNACKNOWLEDGED_BYTES_MAX.saturating_sub(on_their_way)).unwrap_or(usize::MAX);
         if room == 0 {
             return None;
         }
         let bytes = screen.history.read(position.sent, room.min(PIECE_BYTES));
-        position.sent = position.sent.max(screen.history.start()) + u64::try_from(bytes.len()).unwrap_or(0);
+        let length = u64::try_from(bytes.len()).unwrap_or(0);
+        position.sent = position.sent.max(screen.history.start()) + length;
+        position.sent_bytes += length;
         position.moved_at = Instant::now();
         self.terminal.caught_up.notify_one();
         Some(Shown::Bytes(bytes))

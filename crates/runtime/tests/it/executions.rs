@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use hyper::{Method, StatusCode};
 use reeve_types::workspace::processes::{EXECUTION_OUTPUT_BYTES_MAX, ExecEvent, ExecPhase, ExecRequest};
 use serde_json::json;
@@ -211,22 +212,54 @@ async fn long_output_keeps_head_and_tail() {
 }
 
 #[tokio::test]
+async fn a_flood_is_cut_in_the_middle_and_memory_stays_flat() {
+    let runtime = Running::start().await;
+    let _warm = runtime.sh("head -c 3000000 /dev/zero | tr '\\0' x").await;
+    let before = resident(runtime.pid());
+    let flood =
+        ExecRequest { timeout_ms: Some(120_000), ..shell("head -c 100000000 /dev/zero | tr '\\0' x; echo end") };
+    let ran = runtime.run(flood).await;
+    assert!(ran.outcome.truncated && ran.stdout.ends_with("xxx\nend\n"), "{:?}", ran.outcome);
+    let left_out = 100_000_004 - EXECUTION_OUTPUT_BYTES_MAX;
+    assert!(ran.stdout.contains(&format!("[… {left_out} bytes left out …]")));
+    let grown = resident(runtime.pid()).saturating_sub(before);
+    assert!(grown < 8 << 20, "grown by {grown} bytes");
+}
+
+#[tokio::test]
+async fn input_that_a_program_does_not_read_is_no_failure_and_input_is_bounded() {
+    let runtime = Running::start().await;
+    let deaf = ExecRequest { stdin: Some("x".repeat(900_000)), ..shell("exec 0<&-; echo fine") };
+    let ran = runtime.run(deaf).await;
+    assert_eq!((ran.stdout.as_str(), ran.outcome.exit_code), ("fine\n", 0));
+    let counted = ExecRequest { stdin: Some("x".repeat(900_000)), ..shell("wc -c") };
+    assert_eq!(runtime.run(counted).await.stdout.trim(), "900000");
+    let (status, problem) =
+        runtime.post("/v1/executions", json!({"argv": ["cat"], "stdin": "x".repeat(2_000_000)})).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("too_large")));
+}
+
+#[tokio::test]
 async fn all_of_the_output_comes_when_all_is_wanted_and_memory_stays_flat() {
     let runtime = Running::start().await;
     let _warm = runtime.sh("true").await;
     let before = resident(runtime.pid());
-    let request = shell("head -c 100000000 /dev/zero");
-    let mut events = Events::of(runtime.begin("?output=all", request).await);
-    let mut bytes = 0;
-    loop {
-        match events.next::<ExecEvent>().await.expect("an event") {
-            ExecEvent::Output { data, .. } => bytes += data.len(),
-            ExecEvent::Start { .. } => {}
-            ExecEvent::Exit(outcome) => break assert!(!outcome.truncated && outcome.exit_code == 0, "{outcome:?}"),
-        }
+    let request = ExecRequest { timeout_ms: Some(120_000), ..shell("head -c 100000000 /dev/zero") };
+    let mut body = runtime.begin("?output=all", request).await.into_body();
+    let (mut on_the_wire, mut last) = (0, Vec::new());
+    while let Some(frame) = body.frame().await {
+        let bytes = frame.expect("a frame").into_data().expect("data");
+        on_the_wire += bytes.len();
+        last.extend_from_slice(bytes.get(bytes.len().saturating_sub(1000)..).unwrap_or(&bytes));
+        last.drain(..last.len().saturating_sub(1000));
     }
     let grown = resident(runtime.pid()).saturating_sub(before);
-    assert_eq!(bytes, 100_000_000);
+    let last = String::from_utf8(last).expect("text");
+    let exit = last.trim_end().rsplit('\n').next().expect("a line");
+    let Ok(ExecEvent::Exit(outcome)) = serde_json::from_str(exit) else { panic!("{exit}") };
+    assert!(!outcome.truncated && outcome.exit_code == 0, "{outcome:?}");
+    // Base64 makes four bytes of three; the rest is what stands around it.
+    assert!((133_333_333..140_000_000).contains(&on_the_wire), "{on_the_wire}");
     assert!(grown < 8 << 20, "grown by {grown} bytes");
 }
 
@@ -235,16 +268,7 @@ async fn a_flood_that_nobody_reads_is_held_back() {
     let runtime = Running::start().await;
     let request = ExecRequest { timeout_ms: Some(60_000), ..shell("yes") };
     let response = runtime.begin("?output=all", request).await;
-    until("the program waits", || async {
-        runtime.offspring().iter().any(|one| {
-            let pid = one.split(' ').next().unwrap_or_default();
-            one.ends_with(" yes")
-                && std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("pipe"))
-                || one.ends_with(" yes")
-                    && std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") S "))
-        })
-    })
-    .await;
+    until("the program waits", || async { runtime.waits("yes") }).await;
     assert!(resident(runtime.pid()) < 40 << 20);
     drop(response);
     runtime.until_childless().await;
@@ -293,4 +317,54 @@ async fn the_count_of_the_control_group_tells_memory_from_a_plain_kill() {
     let ran = Ran::of(std::iter::once(started).chain(happening.all().await).collect());
     assert!(ran.outcome.out_of_memory && ran.outcome.signal.as_deref() == Some("SIGKILL"), "{:?}", ran.outcome);
     assert_eq!(runtime.get("/v1/stats").await["out_of_memory"], 4);
+}
+
+/// A control group of its own below the kernel's memory controller. Removed when dropped.
+struct MemoryGroup(std::path::PathBuf);
+
+impl MemoryGroup {
+    fn of(bytes: u64) -> Option<Self> {
+        let name = format!("reeve-runtime-test-{:x}", rand::random::<u64>());
+        let v1 = std::path::Path::new("/sys/fs/cgroup/memory");
+        let (above, limit) = if v1.is_dir() { (v1, "memory.limit_in_bytes") } else { (v1.parent()?, "memory.max") };
+        let group = Self(above.join(name));
+        std::fs::create_dir(&group.0).ok()?;
+        std::fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+        // Where there is swap, it is no way out.
+        for swap in ["memory.memsw.limit_in_bytes", "memory.swap.max"] {
+            let _none =
+                std::fs::write(group.0.join(swap), if swap.ends_with("max") { "0".into() } else { bytes.to_string() });
+        }
+        Some(group)
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_memory_bomb_is_ended_by_the_kernel_and_called_what_it_is() {
+    let Some(group) = MemoryGroup::of(96 << 20) else {
+        println!("skipped: no control group for memory can be made here");
+        return;
+    };
+    let path = group.0.display().to_string();
+    let before = [env!("CARGO_BIN_EXE_reeve-runtime"), "confine", "--cgroup", &path, "--"];
+    let runtime = Running::start_prepared(&before, &[("REEVE_RUNTIME_CGROUPS", &path)], |_| {}).await;
+    let bomb = "b = []\nwhile True: b.append(bytearray(4 * 1024 * 1024))";
+    let argv = ["python3", "-c", bomb].map(str::to_owned).to_vec();
+    let outcome = runtime.run(ExecRequest { argv, ..ExecRequest::default() }).await.outcome;
+    assert!(outcome.out_of_memory && outcome.signal.as_deref() == Some("SIGKILL"), "{outcome:?}");
+    assert_eq!(outcome.exit_code, 137);
+    assert!(outcome.max_rss_bytes > 32 << 20, "{outcome:?}");
+    let plain = runtime.sh("kill -KILL $$").await.outcome;
+    assert!(!plain.out_of_memory, "a plain kill afterwards is a plain kill: {plain:?}");
+    runtime.terminate().await;
+    drop(group);
 }

@@ -16,10 +16,19 @@ fn unpack(place: &Place, into: &[u8], format: ArchiveFormat, bytes: &[u8]) -> Re
     place.files.extract(&SaveFile { path: path(into), ..wish(b"x", bytes) }, format, archive)
 }
 
+fn zipped(bytes: &[u8], level: flate2::Compression) -> Vec<u8> {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), level);
+    gz.write_all(bytes).expect("bytes");
+    gz.finish().expect("a gzip")
+}
+
 /// A tar of raw entries, whatever their names are.
 fn tar_of(entries: &[(&[u8], tar::EntryType, &[u8])]) -> Vec<u8> {
-    let gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    let mut builder = tar::Builder::new(gz);
+    zipped(&plain_tar_of(entries), flate2::Compression::none())
+}
+
+fn plain_tar_of(entries: &[(&[u8], tar::EntryType, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
     for (name, kind, content) in entries {
         let mut header = tar::Header::new_old();
         header.as_old_mut().name[..name.len()].copy_from_slice(name);
@@ -33,7 +42,32 @@ fn tar_of(entries: &[(&[u8], tar::EntryType, &[u8])]) -> Vec<u8> {
         header.set_cksum();
         builder.append(&header, content).expect("an entry");
     }
-    builder.into_inner().expect("a tar").finish().expect("a gzip")
+    builder.into_inner().expect("a tar")
+}
+
+/// A mebibyte of zeros, packed as tightly as can be.
+fn tight() -> Vec<u8> {
+    zipped(&vec![0; 1 << 20], flate2::Compression::best())
+}
+
+/// A tar with one file of many zeros, packed as many members of one gzip: what one member costs to pack, all cost.
+fn tar_bomb(mebibytes: usize) -> Vec<u8> {
+    let mut header = tar::Header::new_old();
+    header.set_path("zeros").expect("a name");
+    header.set_size((mebibytes as u64) << 20);
+    header.set_mode(0o644);
+    header.set_cksum();
+    let mut packed = zipped(header.as_bytes(), flate2::Compression::best());
+    packed.extend(tight().repeat(mebibytes));
+    packed.extend(zipped(&[0; 1024], flate2::Compression::best()));
+    packed
+}
+
+/// A tar with more entries than any may have.
+fn tar_of_too_many() -> Vec<u8> {
+    let one = plain_tar_of(&[(b"a", tar::EntryType::Directory, b"")]);
+    let thousand = zipped(&one[..512].repeat(1000), flate2::Compression::best());
+    [thousand.repeat(101), zipped(&[0; 1024], flate2::Compression::best())].concat()
 }
 
 fn zip_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
@@ -43,6 +77,41 @@ fn zip_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
         writer.write_all(content).expect("content");
     }
     writer.finish().expect("a zip").into_inner()
+}
+
+/// A zip with one file of many zeros. Its deflated bytes are one flushed block over and over.
+fn zip_bomb(mebibytes: u32) -> Vec<u8> {
+    let mut deflate = flate2::Compress::new(flate2::Compression::best(), false);
+    let mut block = Vec::with_capacity(64 * 1024);
+    deflate.compress_vec(&vec![0; 1 << 20], &mut block, flate2::FlushCompress::Full).expect("a block");
+    let mut packed = block.repeat(mebibytes as usize);
+    // An empty last block.
+    packed.extend([0x03, 0x00]);
+    let packed_size = u32::try_from(packed.len()).expect("a size");
+    let crc = (0..mebibytes).fold(flate2::Crc::new(), |mut crc, _| {
+        crc.update(&[0; 1 << 20]);
+        crc
+    });
+    let mut sizes = crc.sum().to_le_bytes().to_vec();
+    sizes.extend(packed_size.to_le_bytes());
+    sizes.extend((mebibytes << 20).to_le_bytes());
+    sizes.extend(5u16.to_le_bytes());
+    sizes.extend(0u16.to_le_bytes());
+    let mut zip = b"PK\x03\x04\x14\x00\x00\x00\x08\x00\x00\x00\x21\x00".to_vec();
+    zip.extend(&sizes);
+    zip.extend(b"zeros");
+    zip.extend(&packed);
+    let directory = u32::try_from(zip.len()).expect("an offset");
+    zip.extend(b"PK\x01\x02\x14\x00\x14\x00\x00\x00\x08\x00\x00\x00\x21\x00");
+    zip.extend(&sizes);
+    zip.extend([0; 14]);
+    zip.extend(b"zeros");
+    let length = u32::try_from(zip.len()).expect("an offset") - directory;
+    zip.extend(b"PK\x05\x06\x00\x00\x00\x00\x01\x00\x01\x00");
+    zip.extend(length.to_le_bytes());
+    zip.extend(directory.to_le_bytes());
+    zip.extend([0, 0]);
+    zip
 }
 
 const FILE: tar::EntryType = tar::EntryType::Regular;
@@ -95,9 +164,6 @@ fn links_are_packed_as_links_and_reeves_own_is_left_out() {
 fn a_hostile_archive_is_refused_and_leaves_nothing() {
     use tar::EntryType;
     let place = Place::new();
-    let bomb = vec![0; 80 << 20];
-    let many: Vec<Vec<u8>> = (0..=100_000).map(|number| format!("f{number}").into_bytes()).collect();
-    let many: Vec<_> = many.iter().map(|name| (name.as_slice(), EntryType::Directory, &b""[..])).collect();
     let archives = [
         ("absolute", ArchiveFormat::TarGz, tar_of(&[(b"ok", FILE, b"x"), (b"/etc/x", FILE, b"x")])),
         ("up", ArchiveFormat::TarGz, tar_of(&[(b"ok", FILE, b"x"), (b"../canary", FILE, b"x")])),
@@ -114,12 +180,12 @@ fn a_hostile_archive_is_refused_and_leaves_nothing() {
         ("twice", ArchiveFormat::TarGz, tar_of(&[(b"a", FILE, b"x"), (b"./a", FILE, b"y")])),
         ("file and directory", ArchiveFormat::TarGz, tar_of(&[(b"a", FILE, b"x"), (b"a/b", FILE, b"y")])),
         ("own", ArchiveFormat::TarGz, tar_of(&[(b".reeve-trash/x", FILE, b"x")])),
-        ("bomb", ArchiveFormat::TarGz, tar_of(&[(b"zeros", FILE, &bomb)])),
-        ("too many", ArchiveFormat::TarGz, tar_of(&many)),
+        ("bomb", ArchiveFormat::TarGz, tar_bomb(80)),
+        ("too many", ArchiveFormat::TarGz, tar_of_too_many()),
         ("zip up", ArchiveFormat::Zip, zip_of(&[("ok", b"x"), ("../canary", b"x")])),
         ("zip absolute", ArchiveFormat::Zip, zip_of(&[("/etc/x", b"x")])),
         ("zip backslash", ArchiveFormat::Zip, zip_of(&[("..\\canary", b"x")])),
-        ("zip bomb", ArchiveFormat::Zip, zip_of(&[("zeros", &bomb)])),
+        ("zip bomb", ArchiveFormat::Zip, zip_bomb(80)),
     ];
     for (what, format, bytes) in archives {
         assert_eq!(code(unpack(&place, b"into", format, &bytes)), ProblemCode::HostileArchive, "{what}");
@@ -127,6 +193,16 @@ fn a_hostile_archive_is_refused_and_leaves_nothing() {
         place.nothing_left_behind();
     }
     assert_eq!(std::fs::read(place.outer.path().join("canary")).expect("a canary"), b"sings");
+}
+
+/// What makes a bomb a bomb is its size, not how it is made.
+#[test]
+fn what_is_packed_like_a_bomb_and_is_small_is_unpacked() {
+    for (format, bytes) in [(ArchiveFormat::TarGz, tar_bomb(2)), (ArchiveFormat::Zip, zip_bomb(2))] {
+        let place = Place::new();
+        let extracted = unpack(&place, b"into", format, &bytes).expect("unpacked");
+        assert_eq!(extracted, Extracted { files: 1, bytes: 2 << 20 }, "{format:?}");
+    }
 }
 
 #[test]

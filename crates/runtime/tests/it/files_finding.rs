@@ -1,16 +1,13 @@
-//! Files: listing, searching, watching.
+//! Files: listing and searching.
 #![expect(clippy::expect_used, reason = "a test that cannot go on says so")]
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use reeve_types::ProblemCode;
-use reeve_types::workspace::files::{
-    FileEvent, FileOperation, FileType, SaveFile, SearchEvent, SearchKind, SearchQuery, TreeQuery,
-};
-use tokio::sync::mpsc::Receiver;
+use reeve_types::workspace::files::{SearchEvent, SearchKind, SearchQuery, TreeQuery};
 
-use crate::files::{Place, code, path, wish};
+use crate::files::{Place, code, path};
 
 fn listed(place: &Place, mut query: TreeQuery) -> Vec<String> {
     let mut names = Vec::new();
@@ -162,37 +159,4 @@ fn names_are_found_by_likeness_and_by_glob() {
     assert_eq!(names("mainrs")[0], "src/main.rs");
     assert_eq!(names("*.md"), ["docs/manual.md", "done 3 1 false"]);
     assert_eq!(names("zzz"), ["done 3 0 false"]);
-}
-
-async fn next(events: &mut Receiver<FileEvent>) -> FileEvent {
-    tokio::time::timeout(Duration::from_secs(10), events.recv()).await.expect("an event in time").expect("an event")
-}
-
-async fn until(events: &mut Receiver<FileEvent>, wanted: &FileEvent) {
-    while next(events).await != *wanted {}
-}
-
-#[tokio::test]
-async fn those_who_watch_see_what_happens_and_know_their_own_saves() {
-    let place = Place::new();
-    place.write("old", "x");
-    place.write("node_modules/m/f", "x");
-    let mut events = place.files.watch().expect("a watcher").into_receiver();
-    assert_eq!(next(&mut events).await, FileEvent::Hello);
-    place.write("node_modules/m/g", "unseen");
-    place.write("dir/new", "x");
-    until(&mut events, &FileEvent::Created { path: path(b"dir"), kind: FileType::Directory }).await;
-    until(&mut events, &FileEvent::Created { path: path(b"dir/new"), kind: FileType::File }).await;
-    place.write("old", "changed by a program");
-    assert_eq!(next(&mut events).await, FileEvent::Changed { path: path(b"old"), etag: None, origin: None });
-    let save = SaveFile { origin: Some("tab-1".into()), ..wish(b"old", b"saved") };
-    let saved = place.save_as(save, b"saved").expect("a save");
-    let echo = FileEvent::Changed { path: path(b"old"), etag: Some(saved.etag), origin: Some("tab-1".into()) };
-    assert_eq!(next(&mut events).await, echo);
-    place.do_(FileOperation::Move { from: path(b"dir"), to: path(b"moved") }).expect("a move");
-    assert_eq!(next(&mut events).await, FileEvent::Renamed { from: path(b"dir"), to: path(b"moved") });
-    std::fs::remove_file(place.at("moved/new")).expect("removed");
-    assert_eq!(next(&mut events).await, FileEvent::Deleted { path: path(b"moved/new") });
-    place.do_(FileOperation::Trash { path: path(b"moved") }).expect("trashed");
-    assert_eq!(next(&mut events).await, FileEvent::Deleted { path: path(b"moved") });
 }

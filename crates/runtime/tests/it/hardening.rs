@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-use crate::running::{Events, Running, SOON, TOKEN, resident, shell};
+use crate::running::{Events, Running, SOON, TOKEN, resident, shell, until};
 use crate::terminals_shared::{Viewer, open};
 
 #[tokio::test]
@@ -121,11 +121,7 @@ async fn told_to_end_it_ends_everything_within_three_seconds() {
     let offspring = runtime.offspring();
     assert!(offspring.len() >= 4, "{offspring:?}");
     assert!(runtime.terminate().await < Duration::from_secs(3));
-    let deadline = Instant::now() + SOON;
-    while offspring.iter().any(|one| alive(one)) {
-        assert!(Instant::now() < deadline, "{offspring:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("nothing of it lives", || async { !offspring.iter().any(|one| alive(one)) }).await;
 }
 
 fn alive(one: &str) -> bool {
@@ -138,8 +134,7 @@ async fn killed_outright_it_takes_everything_with_it() {
     let runtime = Running::start().await;
     let mut events = Events::of(runtime.begin("", shell("(setsid sleep 600 &); echo up; sleep 600")).await);
     events.until_said("up").await;
-    let pid = rustix::process::Pid::from_raw(i32::try_from(runtime.pid()).expect("a pid")).expect("a pid");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
+    runtime.kill();
     runtime.until_childless().await;
 }
 

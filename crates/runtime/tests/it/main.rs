@@ -1,11 +1,13 @@
 //! The runtime against a real directory, real programs and real terminals.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+mod bad_days;
 mod executions;
 mod file_routes;
 mod files;
 mod files_archives;
 mod files_finding;
+mod files_watching;
 mod hardening;
 mod languages;
 mod ports;

@@ -28,23 +28,51 @@ pub(crate) struct Running {
     id: String,
 }
 
+/// The program, and the program before it when it is started by another.
+fn program(before: &[&str]) -> Command {
+    let runtime = env!("CARGO_BIN_EXE_reeve-runtime");
+    match before.split_first() {
+        Some((first, rest)) => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(runtime);
+            command
+        }
+        None => Command::new(runtime),
+    }
+}
+
 impl Running {
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     pub(crate) async fn start_with(variables: &[(&str, &str)]) -> Self {
+        Self::start_prepared(&[], variables, |_| {}).await
+    }
+
+    /// `before` is a program that starts the runtime; `prepare` lays out its root first.
+    pub(crate) async fn start_prepared(
+        before: &[&str],
+        variables: &[(&str, &str)],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         for name in ["workspace", "tmp"] {
             std::fs::create_dir(dir.path().join(name)).expect("a directory");
         }
+        prepare(&dir.path().join("workspace"));
+        Self::start_in(dir, before, variables).await
+    }
+
+    async fn start_in(dir: TempDir, before: &[&str], variables: &[(&str, &str)]) -> Self {
         let id = format!("{:x}", rand::random::<u64>());
-        let child = Command::new(env!("CARGO_BIN_EXE_reeve-runtime"))
+        let child = program(before)
             .arg("serve")
             .env("REEVE_RUNTIME_SOCKET", dir.path().join("runtime.sock"))
             .env("REEVE_RUNTIME_ROOT", dir.path().join("workspace"))
             .env("REEVE_RUNTIME_TOKEN", TOKEN)
             .env("TMPDIR", dir.path().join("tmp"))
+            .env("HOME", dir.path().join("tmp"))
             .env("SHELL", "/bin/bash")
             .env("MARK_OF_THIS_RUN", &id)
             .envs(variables.iter().copied())
@@ -55,6 +83,21 @@ impl Running {
         let running = Self { dir, child, id };
         until("the runtime answers", || async { UnixStream::connect(running.socket()).await.is_ok() }).await;
         running
+    }
+
+    /// Ends it as a power failure would, and starts it again on the same files.
+    pub(crate) async fn kill_and_restart(mut self) -> Self {
+        self.child.kill().await.expect("its end");
+        Self::start_in(self.dir, &[], &[]).await
+    }
+
+    /// Ends it without a word, at once.
+    pub(crate) fn kill(&self) {
+        rustix::process::kill_process(self.process(), rustix::process::Signal::KILL).expect("a signal");
+    }
+
+    fn process(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid")
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -98,6 +141,14 @@ impl Running {
             }
         }
         found
+    }
+
+    /// Whether a program of that name waits for something, in the kernel.
+    pub(crate) fn waits(&self, name: &str) -> bool {
+        self.offspring().iter().filter(|one| one.ends_with(&format!(" {name}"))).any(|one| {
+            let pid = one.split(' ').next().unwrap_or_default();
+            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") S "))
+        })
     }
 
     pub(crate) async fn until_childless(&self) {
@@ -158,8 +209,7 @@ impl Running {
     /// Ends it and waits for its end.
     pub(crate) async fn terminate(mut self) -> Duration {
         let began = Instant::now();
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.pid()).expect("a pid")).expect("a pid");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        rustix::process::kill_process(self.process(), rustix::process::Signal::TERM).expect("a signal");
         self.child.wait().await.expect("its end");
         began.elapsed()
     }

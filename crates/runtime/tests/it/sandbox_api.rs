@@ -38,6 +38,9 @@ async fn what_goes_wrong_is_in_the_answer() {
     let missing = execute(&runtime, "no-such-program x").await;
     assert_eq!(missing["exit_code"], 1);
     assert!(missing["stderr"].as_str().is_some_and(|said| said.starts_with("Failed to execute command:")), "{missing}");
+    let odd = execute(&runtime, "echo a\0b").await;
+    assert_eq!(odd["exit_code"], 1);
+    assert!(odd["stderr"].as_str().is_some_and(|said| said.starts_with("Failed to execute command:")), "{odd}");
     let slow = execute(&runtime, "sleep 600").await;
     assert_eq!(slow, json!({"stdout": "", "stderr": "Command timed out after 1s", "exit_code": 124}));
     let long = execute(&runtime, "python3 -c 'print(\"ü\" * 300000)'").await;

@@ -74,6 +74,20 @@ async fn an_interrupt_is_prompt_under_a_flood() {
 }
 
 #[tokio::test]
+async fn an_interrupt_is_prompt_when_whoever_looks_reads_nothing() {
+    let runtime = Running::start().await;
+    let id = open(&runtime, json!({})).await;
+    let mut viewer = Viewer::attach(&runtime, &id).await;
+    viewer.type_in("yes\n").await;
+    until("the flood is held back", || async { runtime.waits("yes") }).await;
+    let began = Instant::now();
+    viewer.type_in("\x03").await;
+    until("the shell is in front again", || async { runtime.get("/v1/terminals").await[0]["title"] == "bash" }).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(resident(runtime.pid()) < 40 << 20);
+}
+
+#[tokio::test]
 async fn an_interrupt_comes_through_when_the_program_reads_nothing() {
     let runtime = Running::start().await;
     let id = open(&runtime, json!({})).await;
@@ -94,12 +108,12 @@ async fn a_hundred_megabytes_pass_without_a_byte_lost_and_without_memory() {
     viewer.type_in("stty -opost; PS1=; head -c 1000000 /dev/zero | tr '\\0' y; echo; echo sta''rt\n").await;
     viewer.until("start").await;
     let before = resident(runtime.pid());
-    viewer.type_in("head -c 100000000 /dev/zero | tr '\\0' z; echo; echo fi''nished\n").await;
+    viewer.type_in("head -c 100000000 /dev/zero | tr '\\0' '\\176'; echo; echo fi''nished\n").await;
     let mut counted = 0usize;
     let mut tail = Vec::new();
     while !tail.windows(8).any(|window| window == b"finished") {
         let bytes = viewer.bytes().await;
-        counted += bytes.iter().filter(|byte| **byte == b'z').count();
+        counted += bytes.iter().filter(|byte| **byte == b'~').count();
         tail.extend_from_slice(&bytes);
         tail.drain(..tail.len().saturating_sub(64));
         viewer.control(&TerminalInput::Ack { bytes: u64::try_from(bytes.len()).expect("a length") }).await;
@@ -124,6 +138,29 @@ async fn a_viewer_that_acknowledges_is_sent_no_more_than_a_window() {
     assert!(received > 100_000, "{received}");
     viewer.control(&TerminalInput::Ack { bytes: u64::try_from(received).expect("a length") }).await;
     assert!(!viewer.bytes().await.is_empty(), "it goes on when what was sent was shown");
+}
+
+#[tokio::test]
+async fn what_is_replayed_counts_as_sent_until_it_is_shown() {
+    let runtime = Running::start().await;
+    let id = open(&runtime, json!({})).await;
+    let mut viewer = Viewer::attach(&runtime, &id).await;
+    viewer.type_in("seq 200000; echo e''nd\n").await;
+    viewer.until("\nend").await;
+    drop(viewer);
+    let mut again = Viewer::attach(&runtime, &id).await;
+    again.control(&TerminalInput::Ack { bytes: 0 }).await;
+    let mut received = 0;
+    while let Some(bytes) = again.bytes_within(Duration::from_millis(500)).await {
+        received += bytes.len();
+    }
+    assert!((400_000..=512 * 1024).contains(&received), "a window of the replay, and no more: {received}");
+    again.control(&TerminalInput::Ack { bytes: 300_000 }).await;
+    let mut more = 0;
+    while let Some(bytes) = again.bytes_within(Duration::from_millis(500)).await {
+        more += bytes.len();
+    }
+    assert!((1..=300_000).contains(&more), "as much more as was shown: {more}");
 }
 
 #[tokio::test]

@@ -233,14 +233,14 @@ pub enum FileOperation {
         #[cfg_attr(feature = "schema", schema(value_type = String))]
         id: TrashId,
         /// Where to, if not where it was.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schema(value_type = Option<Object>))]
         to: Option<WorkspacePath>,
     },
     /// Removes it from the trash for good; everything in the trash when no id is given.
     Purge {
         /// Which.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
         id: Option<TrashId>,
     },

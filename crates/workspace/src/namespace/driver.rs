@@ -116,6 +116,7 @@ impl WorkspaceDriver for NamespaceDriver {
 
 async fn create(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<(), WorkspaceError> {
     check(&spec)?;
+    inner.check_egress(&spec.egress)?;
     let template = inner.template(&spec.template)?.clone();
     let kind = Kind::of(&spec);
     if inner.boxes.get(&spec.id).is_none()
@@ -140,6 +141,7 @@ async fn create(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<(), Workspace
 
 async fn start(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<Isolation, WorkspaceError> {
     check(&spec)?;
+    inner.check_egress(&spec.egress)?;
     let held = inner.boxes.get(&spec.id).ok_or_else(|| unknown(&spec.id))?;
     let _busy = held.busy.lock().await;
     let record = held.record();
@@ -162,8 +164,11 @@ async fn start(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<Isolation, Wor
     inner.attach(&held).await?;
     let mut environment: BTreeMap<String, String> = inner.template(&spec.template)?.env.clone();
     environment.extend(spec.environment.iter().cloned());
-    inner.open_egress(&held, &spec)?;
     inner.launch(&held, &Kind::of(&spec), &spec.limits, environment.into_iter().collect()).await?;
+    if let Err(error) = inner.open_egress(&held, &spec) {
+        inner.end(&held, false).await?;
+        return Err(error);
+    }
     held.remember(&inner.layout, |record| {
         record.started = true;
         record.spec = Some(spec.clone());

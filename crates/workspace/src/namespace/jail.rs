@@ -17,6 +17,7 @@ use rustix::fs::MemfdFlags;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
+use super::egress::PROXY_INSIDE;
 use super::failure::cannot;
 use super::process::{self, ProcessMark};
 use super::system::{RUNTIME_INSIDE, System};
@@ -28,12 +29,20 @@ pub(super) const INSIDE_UID: u32 = 1000;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 /// Largest `/tmp`, in bytes.
 const TMP_BYTES_MAX: u64 = 1 << 30;
-/// Where the way to the network is seen inside.
-pub(super) const EGRESS_INSIDE: &str = "/run/reeve-egress";
-/// Where the proxy is reached inside.
-pub(super) const PROXY_INSIDE: &str = "127.0.0.1:3128";
 /// Where the group's own numbers are seen inside.
 const CGROUP_INSIDE: &str = "/run/reeve-cgroup";
+/// Files below `/proc` that tell about the whole machine, or do something to it.
+const PROC_HIDDEN: [&str; 7] = [
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+];
+/// How processes that hold a box from outside are found when nobody wrote their numbers down.
+pub(super) const MARK: &str = "REEVE_BOX";
 const ARGUMENTS_FD: &str = "0";
 const FILTER_FD: &str = "1";
 
@@ -44,7 +53,10 @@ pub(super) struct Jail<'a> {
     pub(super) system: &'a System,
     pub(super) filter: &'a [u8],
     pub(super) inside: PathBuf,
-    pub(super) egress: Option<PathBuf>,
+    /// Whether there is a proxy inside.
+    pub(super) egress: bool,
+    /// What its processes outside carry in their environment, as the value of [`MARK`].
+    pub(super) mark: String,
     pub(super) cgroups: Vec<PathBuf>,
     pub(super) uid: Option<u32>,
     pub(super) limits: &'a WorkspaceLimits,
@@ -131,13 +143,10 @@ impl Jail<'_> {
             command.args(["--uid", &uid, "--gid", &uid]);
         }
         command.arg("--").arg(self.bwrap).args(["--args", ARGUMENTS_FD, "--", RUNTIME_INSIDE]);
-        if self.egress.is_some() {
-            let socket = format!("{EGRESS_INSIDE}/proxy.sock");
-            command.args(["forward", PROXY_INSIDE, &socket, "--", RUNTIME_INSIDE]);
-        }
         command
             .arg("serve")
             .env_clear()
+            .env(MARK, &self.mark)
             .current_dir("/")
             .process_group(0)
             .stdin(handed_over("arguments", &self.arguments())?)
@@ -166,15 +175,15 @@ impl Jail<'_> {
         all.words(&["--seccomp", FILTER_FD]);
         all.os_words(self.system.arguments());
         all.words(&["--proc", "/proc", "--dev", "/dev", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]);
+        for path in PROC_HIDDEN.into_iter().filter(|path| Path::new(path).exists()) {
+            all.words(&["--ro-bind", "/dev/null", path]);
+        }
         let tmp = (self.limits.memory_bytes / 2).clamp(16 << 20, TMP_BYTES_MAX).to_string();
         all.words(&["--perms", "1777", "--size", &tmp, "--tmpfs", "/tmp"]);
         all.words(&["--perms", "1777", "--size", &tmp, "--tmpfs", "/dev/shm"]);
         all.bind("--bind", &self.inside.join("files"), WORKSPACE_ROOT);
         all.bind("--bind", &self.inside.join("home"), "/home/reeve");
         all.bind("--bind", &self.inside.join("run"), "/run/reeve");
-        if let Some(egress) = &self.egress {
-            all.bind("--ro-bind", egress, EGRESS_INSIDE);
-        }
         if let Some(group) = self.cgroups.first() {
             all.bind("--ro-bind", group, CGROUP_INSIDE);
         }
@@ -192,7 +201,7 @@ impl Jail<'_> {
             ("TERM".into(), "xterm-256color".into()),
             ("SHELL".into(), "/bin/bash".into()),
         ];
-        if self.egress.is_some() {
+        if self.egress {
             let proxy = format!("http://{PROXY_INSIDE}");
             for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
                 all.push((name.into(), proxy.clone()));

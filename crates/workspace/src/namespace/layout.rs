@@ -7,7 +7,6 @@
 //! <root>/boxes/<key>/snapshots/<id>/  copies                            (server only)
 //! <root>/blank-<size>.img             an empty file system to copy
 //! <reach>/<key>/inside/{files,home,run}   what the workspace sees, mounted here when the server is root
-//! <reach>/<key>/egress/proxy.sock         its way to the network
 //! <reach>/etc, <reach>/bin                what every workspace sees
 //! ```
 //!
@@ -87,10 +86,6 @@ impl Layout {
         if self.as_root { self.reached(key).join("inside") } else { self.plain(key) }
     }
 
-    pub(super) fn egress(&self, key: &str) -> PathBuf {
-        self.reached(key).join("egress")
-    }
-
     /// The directories of a new box.
     pub(super) fn make_box(&self, key: &str) -> io::Result<()> {
         make_private(&self.own(key))?;
@@ -101,7 +96,6 @@ impl Layout {
     /// The directories of a box that a restart of the machine takes away.
     pub(super) fn make_reachable(&self, key: &str) -> io::Result<()> {
         make_walkable(&self.reached(key))?;
-        make_walkable(&self.egress(key))?;
         make_walkable(&self.inside(key))
     }
 }

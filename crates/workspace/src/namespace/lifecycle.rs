@@ -8,12 +8,12 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId, WorkspaceLimits};
 use rustix::process::Signal;
 
 use super::boxes::Held;
-use super::egress::{Proxy, Rules};
-use super::failure::{aside, cannot};
+use super::egress::{self, Proxy, Rules};
+use super::failure::{aside, cannot, resting};
 use super::jail::Jail;
 use super::process::ProcessMark;
 use super::record::{Processes, Record};
-use super::{Inner, NamespaceDriver, disk, pool, removing, system};
+use super::{Inner, NamespaceDriver, disk, jail, pool, process, removing, system};
 use crate::client::RuntimeToken;
 use crate::templates::{SeedFile, Template};
 
@@ -134,7 +134,8 @@ impl Inner {
             system: &self.system,
             filter: &self.filter,
             inside: self.layout.inside(&held.key),
-            egress: kind.egress.then(|| self.layout.egress(&held.key)),
+            egress: kind.egress,
+            mark: format!("{}/{}", self.layout.installation(), held.key),
             cgroups,
             uid: record.uid,
             limits,
@@ -178,11 +179,27 @@ impl Inner {
             return Ok(());
         }
         let rules = Rules::new(&spec.egress, &self.options.reachable)?;
-        let socket = self.layout.egress(&held.key).join("proxy.sock");
-        let proxy = Proxy::open(spec.id.clone(), &socket, rules, held.refusals())
+        let processes = held.running().ok_or_else(|| resting(&spec.id))?;
+        held.set_proxy(None);
+        let proxy = egress::listen(processes.init)
+            .and_then(|listener| Proxy::open(spec.id.clone(), listener, rules, held.refusals()))
             .map_err(|error| cannot("open the workspace's way to the network", &error))?;
         held.set_proxy(Some(proxy));
         Ok(())
+    }
+
+    /// Refuses a way to the network that cannot be made or makes no sense, before anything is done for it.
+    pub(super) fn check_egress(&self, egress: &Egress) -> Result<(), WorkspaceError> {
+        if *egress == Egress::None {
+            return Ok(());
+        }
+        Rules::new(egress, &self.options.reachable)?;
+        if self.layout.as_root {
+            return Ok(());
+        }
+        let said = "a workspace reaches the network only when Reeve runs as root, because its proxy listens inside the \
+                    workspace; run Reeve as root, or choose no network";
+        Err(WorkspaceError::new(ProblemCode::Unavailable, said))
     }
 
     /// Ends the processes of a box: asks if there is time, then insists.
@@ -283,6 +300,7 @@ impl NamespaceDriver {
         let inner = &self.0;
         let entries = std::fs::read_dir(inner.layout.boxes())
             .map_err(|error| cannot("look at the workspaces that are there", &error))?;
+        self.end_unrecorded().await;
         let mut keys = std::collections::HashSet::new();
         for entry in entries.flatten() {
             let Ok(key) = entry.file_name().into_string() else { continue };
@@ -303,6 +321,26 @@ impl NamespaceDriver {
         self.remove_strange_groups(&keys).await;
         self.remove_strange_mounts(&keys).await;
         Ok(())
+    }
+
+    /// A start that was cut off may have left processes before their numbers were written down.
+    async fn end_unrecorded(&self) {
+        let layout = &self.0.layout;
+        let marked = process::marked(jail::MARK, &format!("{}/", layout.installation()));
+        let unrecorded: Vec<ProcessMark> = marked
+            .into_iter()
+            .filter(|(key, mark)| {
+                let recorded = Record::read(&layout.record(key)).ok().and_then(|record| record.processes);
+                !recorded.is_some_and(|known| known.monitor == *mark || known.init == *mark)
+            })
+            .map(|(_, mark)| mark)
+            .collect();
+        for mark in &unrecorded {
+            mark.signal(Signal::KILL);
+        }
+        for mark in unrecorded {
+            mark.ended_within(ENDS_WHEN_KILLED).await;
+        }
     }
 
     async fn take_up_box(&self, held: Held) {

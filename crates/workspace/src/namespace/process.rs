@@ -70,6 +70,23 @@ fn look(pid: i32) -> Option<(u64, bool)> {
     Some((began, matches!(*state, "Z" | "X" | "x")))
 }
 
+/// Processes whose environment, when they were started, held a variable with a value that begins with `prefix`; with what
+/// follows the prefix.
+pub(super) fn marked(variable: &str, prefix: &str) -> Vec<(String, ProcessMark)> {
+    let wanted = format!("{variable}={prefix}");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(mark) = ProcessMark::of(pid) else { continue };
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let value = environment.split(|byte| *byte == 0).find_map(|one| one.strip_prefix(wanted.as_bytes()));
+        if let Some(value) = value.and_then(|value| str::from_utf8(value).ok()) {
+            found.push((value.to_owned(), mark));
+        }
+    }
+    found
+}
+
 /// The children of a process, as the kernel tells them.
 pub(super) fn children(pid: i32) -> Vec<u32> {
     let told = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();

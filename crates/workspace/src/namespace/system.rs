@@ -189,11 +189,22 @@ fn is_walkable(path: &Path) -> bool {
         && std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o005 == 0o005)
 }
 
-/// Takes away what was mounted for all workspaces together.
+/// Takes away what was mounted and written for all workspaces together.
 pub(super) fn take_down(layout: &Layout) {
-    for entry in std::fs::read_dir(layout.reach.join("bin")).into_iter().flatten().flatten() {
-        if let Err(error) = super::disk::unmount(&entry.path()) {
-            tracing::warn!(path = %entry.path().display(), %error, "a mount for workspaces cannot be taken away");
+    for shared in ["bin", "etc"] {
+        let shared = layout.reach.join(shared);
+        for entry in std::fs::read_dir(&shared).into_iter().flatten().flatten() {
+            if let Err(error) = take_away(&entry.path()) {
+                tracing::warn!(path = %entry.path().display(), %error, "what workspaces saw of this machine stays");
+            }
         }
+        // Directories are removed when they are empty, never with what is in them: it might be somebody's toolchain.
+        let _kept = std::fs::remove_dir(&shared);
     }
+    let _kept = std::fs::remove_dir(&layout.reach);
+}
+
+fn take_away(path: &Path) -> io::Result<()> {
+    super::disk::unmount(path)?;
+    if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) }
 }

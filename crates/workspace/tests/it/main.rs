@@ -1,6 +1,7 @@
 //! Workspaces made for real: every driver against the same contract, and each against what it alone promises.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by saying what it expected")]
 
+mod actor;
 mod contract;
 mod namespace;
 mod stage;

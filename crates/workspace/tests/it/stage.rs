@@ -1,23 +1,16 @@
-//! What a test of a driver stands on: the driver over a directory of its own, and words for what tests do with it.
+//! What a test of the driver `namespace` stands on: the driver over a directory of its own, cleared when the test ends.
 
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use futures_util::StreamExt as _;
-use reeve_gate::workspace::{Browse, ByteStream, RemoveWorkspace, WorkspaceDriver, WorkspaceLink};
-use reeve_gate::{Clock as _, SystemClock};
-use reeve_testkit::permits::Permits;
-use reeve_types::workspace::files::SaveFile;
-use reeve_types::workspace::processes::{ExecEvent, ExecOutcome, ExecRequest, OutputStream};
-use reeve_types::workspace::{Egress, Isolation, WorkspaceSpec};
-use reeve_types::{
-    Digest, ExecutionId, SnapshotId, TenantId, WorkspaceError, WorkspaceId, WorkspaceLimits, WorkspacePath,
-};
+use reeve_gate::workspace::WorkspaceDriver as _;
 use reeve_workspace::{NamespaceDriver, NamespaceOptions, Templates};
 
+use crate::actor::Actor;
+
 /// The program inside; built when it is missing.
-pub fn runtime() -> PathBuf {
+pub(crate) fn runtime() -> PathBuf {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND
         .get_or_init(|| {
@@ -31,35 +24,85 @@ pub fn runtime() -> PathBuf {
         .clone()
 }
 
-/// Options of a driver over a directory, without spares.
-pub fn options(root: &std::path::Path) -> NamespaceOptions {
+/// Options of a driver that has everything below one directory, without spares.
+pub(crate) fn options(root: &Path) -> NamespaceOptions {
     let templates = Templates::built_in().expect("the built-in templates");
-    NamespaceOptions { spares: 0, ..NamespaceOptions::new(root.join("workspaces"), runtime(), templates) }
+    let usual = NamespaceOptions::new(root.join("workspaces"), runtime(), templates);
+    NamespaceOptions { spares: 0, reach: Some(root.join("reach")), ..usual }
 }
 
 /// A driver over a directory of its own. Everything is gone when it is dropped, also when a test fails.
-pub struct Stage {
-    pub driver: NamespaceDriver,
-    pub options: NamespaceOptions,
-    _root: tempfile::TempDir,
+pub(crate) struct Stage {
+    pub(crate) driver: NamespaceDriver,
+    pub(crate) options: NamespaceOptions,
+    root: tempfile::TempDir,
 }
 
 impl Stage {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut NamespaceOptions)) -> Self {
-        let root = tempfile::tempdir().expect("a directory");
+    pub(crate) async fn with(change: impl FnOnce(&mut NamespaceOptions)) -> Self {
+        let root = directory();
         let mut options = options(root.path());
         change(&mut options);
         let driver = NamespaceDriver::open(options.clone()).await.expect("the driver opens");
-        Self { driver, options, _root: root }
+        Self { driver, options, root }
     }
 
-    pub fn actor(&self) -> Actor<'_> {
+    pub(crate) fn actor(&self) -> Actor<'_> {
         Actor::new(&self.driver)
     }
+
+    /// What there is on this machine of this stage's workspaces.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        traces(self.root.path(), &self.driver.installation())
+    }
+}
+
+/// A directory that others may walk through, as workspaces with users of their own must.
+pub(crate) fn directory() -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o711)).expect("walkable");
+    root
+}
+
+/// Whatever a driver over `root` has on this machine: mounts, loop devices, control groups, processes and directories of
+/// workspaces. Found by looking at the machine, not by asking the driver.
+pub(crate) fn traces(root: &Path, installation: &str) -> Vec<String> {
+    let shown = root.to_str().expect("a plain path");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = mounts.lines().filter(|line| line.contains(shown)).map(|line| format!("mount {line}"));
+    let mut found: Vec<String> = mounts.collect();
+    for device in entries(Path::new("/sys/block")) {
+        let backing = std::fs::read_to_string(device.join("loop/backing_file")).unwrap_or_default();
+        if backing.contains(shown) {
+            found.push(format!("loop device {} of {}", device.display(), backing.trim()));
+        }
+    }
+    for hierarchy in entries(Path::new("/sys/fs/cgroup")) {
+        let groups = entries(&hierarchy.join(installation)).into_iter().filter(|path| path.is_dir());
+        found.extend(groups.map(|path| format!("control group {}", path.display())));
+    }
+    for process in entries(Path::new("/proc")) {
+        let groups = std::fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+        let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+        if groups.contains(installation) || String::from_utf8_lossy(&environment).contains(installation) {
+            let command = std::fs::read_to_string(process.join("cmdline")).unwrap_or_default().replace('\0', " ");
+            found.push(format!("process {} {command}", process.display()));
+        }
+    }
+    for place in ["workspaces/boxes", "reach", "workspaces/reach"] {
+        let shared = |path: &PathBuf| path.ends_with("etc") || path.ends_with("bin");
+        let left = entries(&root.join(place)).into_iter().filter(|path| !shared(path));
+        found.extend(left.map(|path| format!("directory {}", path.display())));
+    }
+    found
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 impl Drop for Stage {
@@ -69,9 +112,7 @@ impl Drop for Stage {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 for found in driver.found().await.unwrap_or_default() {
-                    if let Err(error) = driver.sweep(&found.workspace).await {
-                        eprintln!("{} is left: {error}", found.workspace);
-                    }
+                    driver.sweep(&found.workspace).await.expect("swept");
                 }
                 driver.close().await;
             });
@@ -79,174 +120,5 @@ impl Drop for Stage {
         if clearing.join().is_err() && !std::thread::panicking() {
             panic!("the stage cannot be cleared");
         }
-    }
-}
-
-/// Somebody who may do everything with a driver, and does one thing after another.
-pub struct Actor<'a> {
-    pub driver: &'a dyn WorkspaceDriver,
-    permits: Permits,
-}
-
-/// What a program did.
-#[derive(Debug)]
-pub struct Ran {
-    pub stdout: String,
-    pub stderr: String,
-    pub outcome: ExecOutcome,
-}
-
-impl Ran {
-    /// Both streams, for messages.
-    pub fn said(&self) -> String {
-        format!("{}{}", self.stdout, self.stderr)
-    }
-}
-
-pub fn workspace_id() -> WorkspaceId {
-    WorkspaceId::new(SystemClock.now(), SystemClock.random())
-}
-
-pub fn snapshot_id() -> SnapshotId {
-    SnapshotId::new(SystemClock.now(), SystemClock.random())
-}
-
-/// A small workspace of the template `base`.
-pub fn spec() -> WorkspaceSpec {
-    WorkspaceSpec {
-        id: workspace_id(),
-        tenant: TenantId::default(),
-        owner: "ada".to_owned(),
-        template: "base".to_owned(),
-        limits: WorkspaceLimits {
-            memory_bytes: 256 << 20,
-            pids: 128,
-            disk_bytes: 64 << 20,
-            ..WorkspaceLimits::default()
-        },
-        egress: Egress::None,
-        environment: Vec::new(),
-    }
-}
-
-pub fn bytes(content: &'static [u8]) -> ByteStream {
-    Box::pin(futures_util::stream::iter([Ok(bytes::Bytes::from_static(content))]))
-}
-
-pub async fn collect(mut stream: ByteStream) -> Vec<u8> {
-    let mut all = Vec::new();
-    while let Some(piece) = stream.next().await {
-        all.extend_from_slice(&piece.expect("a piece"));
-    }
-    all
-}
-
-pub fn path(text: &str) -> WorkspacePath {
-    text.parse().expect("a path")
-}
-
-/// Waits until something holds.
-pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "it never came that {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-impl<'a> Actor<'a> {
-    pub fn new(driver: &'a dyn WorkspaceDriver) -> Self {
-        Self { driver, permits: Permits::new() }
-    }
-
-    pub async fn permit<E: Send + 'static>(&self, effect: E) -> reeve_gate::Permitted<E> {
-        self.permits.permit(effect).await
-    }
-
-    pub async fn create(&self, spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
-        self.driver.create(self.permit(spec.clone()).await).await
-    }
-
-    pub async fn start(&self, spec: &WorkspaceSpec) -> Result<Isolation, WorkspaceError> {
-        self.driver.start(self.permit(spec.clone()).await).await
-    }
-
-    /// Creates and starts.
-    pub async fn begin(&self, spec: &WorkspaceSpec) -> Isolation {
-        self.create(spec).await.expect("created");
-        self.start(spec).await.expect("started")
-    }
-
-    pub async fn suspend(&self, id: &WorkspaceId) -> Result<(), WorkspaceError> {
-        self.driver.suspend(self.permit(id.clone()).await).await
-    }
-
-    pub async fn delete(&self, id: &WorkspaceId, with_files: bool) -> Result<(), WorkspaceError> {
-        self.driver.delete(self.permit(RemoveWorkspace { workspace: id.clone(), with_files }).await).await
-    }
-
-    pub async fn link(&self, id: &WorkspaceId) -> Arc<dyn WorkspaceLink> {
-        self.driver.connect(id).await.expect("a way in")
-    }
-
-    /// Leave to look into a workspace.
-    pub async fn leave(&self, id: &WorkspaceId) -> Browse {
-        Browse::begin(self.permit(id.clone()).await, Duration::from_secs(60))
-    }
-
-    /// Runs a program to its end.
-    pub async fn run(&self, id: &WorkspaceId, argv: &[&str]) -> Ran {
-        let request = ExecRequest {
-            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
-            timeout_ms: Some(60_000),
-            ..ExecRequest::default()
-        };
-        self.execute(id, request).await
-    }
-
-    /// Runs a line of a shell to its end.
-    pub async fn shell(&self, id: &WorkspaceId, line: &str) -> Ran {
-        self.run(id, &["bash", "-c", line]).await
-    }
-
-    pub async fn execute(&self, id: &WorkspaceId, request: ExecRequest) -> Ran {
-        let execution = ExecutionId::new(SystemClock.now(), SystemClock.random());
-        let link = self.link(id).await;
-        let mut events = link.execute(execution, self.permit(request).await).await.expect("it was begun");
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        while let Some(event) = events.next().await {
-            match event.expect("an event") {
-                ExecEvent::Start { .. } => {}
-                ExecEvent::Output { stream: OutputStream::Stdout, data } => stdout.extend(data),
-                ExecEvent::Output { stream: OutputStream::Stderr, data } => stderr.extend(data),
-                ExecEvent::Exit(outcome) => {
-                    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-                    return Ran { stdout: text(stdout), stderr: text(stderr), outcome };
-                }
-            }
-        }
-        panic!("the program never ended");
-    }
-
-    /// Saves a file.
-    pub async fn save(&self, id: &WorkspaceId, name: &str, content: &'static [u8]) {
-        let what = SaveFile {
-            path: path(name),
-            sha256: Digest::of(content),
-            size: content.len() as u64,
-            if_match: None,
-            if_none_match: false,
-            create_parents: true,
-            origin: None,
-        };
-        let link = self.link(id).await;
-        link.save(self.permit(what).await, bytes(content)).await.expect("saved");
-    }
-
-    /// Reads a file.
-    pub async fn read(&self, id: &WorkspaceId, name: &str) -> Result<Vec<u8>, WorkspaceError> {
-        let (link, leave) = (self.link(id).await, self.leave(id).await);
-        let opened = link.read(&leave, &path(name), None).await?;
-        Ok(collect(opened.content).await)
     }
 }

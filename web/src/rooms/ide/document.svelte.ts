@@ -52,7 +52,8 @@ export class Document {
   /** Called when the text was replaced and no view is there to be told. */
   #saved: Text | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #busy = false;
+  /** The save that is on its way. There is one at a time. */
+  #underway: Promise<boolean> | null = null;
   #last = 0;
   #failures = 0;
   #closed = false;
@@ -139,15 +140,16 @@ export class Document {
   /** Saves now; with `over`, in place of what has that entity tag (`''`: of nothing). */
   async save(over?: string): Promise<boolean> {
     clearTimeout(this.#timer);
+    while (this.#underway) await this.#underway;
     if (this.kind !== 'text' || (!this.dirty && over === undefined)) return true;
-    if (this.#busy) {
-      this.#schedule(GAP_MS);
-      return false;
-    }
+    this.#underway = this.#send(over).finally(() => (this.#underway = null));
+    return this.#underway;
+  }
+
+  async #send(over?: string): Promise<boolean> {
     if (this.saving === 'conflict' && over === undefined) return false;
     const doc = this.#current;
     if (!doc) return false;
-    this.#busy = true;
     this.#last = Date.now();
     this.saving = 'saving';
     try {
@@ -174,8 +176,6 @@ export class Document {
     } catch (error) {
       await this.#failed(error);
       return false;
-    } finally {
-      this.#busy = false;
     }
   }
 
@@ -263,7 +263,9 @@ export class Document {
   async changedOutside(etag?: string): Promise<void> {
     if (this.kind === 'loading' || (etag && etag === this.etag)) return;
     if (this.kind !== 'text') return this.load();
-    if (this.#busy) return;
+    // The echo of a save of one's own tells nothing new; what others saved right after it does.
+    while (this.#underway) await this.#underway;
+    if (etag && etag === this.etag) return;
     if (this.dirty) {
       if (this.saving !== 'conflict') this.external = 'changed';
       return;
@@ -271,7 +273,7 @@ export class Document {
     try {
       const content = await this.files.read(this.key, this.etag);
       if (!content) return;
-      if (this.dirty || this.#busy) {
+      if (this.dirty || this.#underway) {
         if (content.etag !== this.etag) this.external = 'changed';
         return;
       }

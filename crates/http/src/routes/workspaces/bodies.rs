@@ -22,14 +22,19 @@ const NOTHING: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; i
 
 /// The bytes of a body as they come. A body that pauses for too long breaks off.
 pub(crate) fn pieces(body: Body) -> ByteStream {
-    limited(body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other)), FILE_BYTES_MAX)
+    let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
+    limited(pieces, FILE_BYTES_MAX, PIECE_WITHIN)
 }
 
-fn limited(body: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static, most: u64) -> ByteStream {
+fn limited(
+    body: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    most: u64,
+    piece_within: Duration,
+) -> ByteStream {
     let start = Some((Box::pin(body), 0u64));
     stream::unfold(start, move |state| async move {
         let (mut body, so_far) = state?;
-        let piece = match tokio::time::timeout(PIECE_WITHIN, body.next()).await {
+        let piece = match tokio::time::timeout(piece_within, body.next()).await {
             Ok(piece) => piece?,
             Err(_) => Err(broken(std::io::ErrorKind::TimedOut, "the body paused for too long")),
         };
@@ -136,16 +141,20 @@ mod tests {
         let lengthy =
             HeaderMap::from_iter([(axum::http::header::CONTENT_LENGTH, HeaderValue::from(FILE_BYTES_MAX + 1))]);
         assert_eq!(content(&lengthy, Body::empty()).await.err().unwrap().code, ProblemCode::TooLarge);
-        let mut over = limited(stream::iter([Ok(Bytes::from_static(b"abc")), Ok(Bytes::from_static(b"de"))]), 4);
+        let pieces = stream::iter([Ok(Bytes::from_static(b"abc")), Ok(Bytes::from_static(b"de"))]);
+        let mut over = limited(pieces, 4, PIECE_WITHIN);
         assert!(over.next().await.unwrap().is_ok());
         assert_eq!(over.next().await.unwrap().unwrap_err().kind(), std::io::ErrorKind::FileTooLarge);
         assert!(over.next().await.is_none());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_pauses_breaks_off() {
-        let body = Body::from_stream(stream::pending::<std::io::Result<Bytes>>());
-        assert_eq!(content(&HeaderMap::new(), body).await.err().unwrap().code, ProblemCode::BadRequest);
+        let mut paused = limited(stream::pending(), 4, Duration::from_millis(1));
+        let error = paused.next().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(unreadable(&error).code, ProblemCode::BadRequest);
+        assert!(paused.next().await.is_none());
     }
 
     #[test]

@@ -159,7 +159,10 @@ pub(crate) async fn archive(
 ) -> Result<Response, Undone> {
     let path = path_of(which.path.as_deref(), which.path_b64.as_deref())?;
     let format = which.format.unwrap_or(ArchiveFormat::Zip);
-    let bytes = service(&app.platform)?.archive(&asker(&app, &caller)?, &id, &path, format).await?;
+    let (workspaces, asker) = (service(&app.platform)?, asker(&app, &caller)?);
+    // What cannot be packed is told before the answer begins; later it could only break off.
+    workspaces.stat(&asker, &id, &path).await?;
+    let bytes = workspaces.archive(&asker, &id, &path, format).await?;
     let (kind, extension) = match format {
         ArchiveFormat::Zip => ("application/zip", ".zip"),
         ArchiveFormat::TarGz => ("application/gzip", ".tar.gz"),

@@ -86,7 +86,7 @@ impl Framing {
             (Self::Control, ProblemCode::Forbidden | ProblemCode::PolicyDenied) => 4403,
             (Self::Control, ProblemCode::NotFound) => 4404,
             (Self::Control, ProblemCode::NotRunning) => 4409,
-            (Self::Control, ProblemCode::QuotaReached) => 4429,
+            (Self::Control, ProblemCode::QuotaReached | ProblemCode::RateLimited) => 4429,
             (
                 Self::Plain,
                 ProblemCode::Unauthenticated
@@ -201,7 +201,7 @@ impl Session {
             tokio::select! {
                 closing = show => Some(closing),
                 () = listen => None,
-                () = heard.too_long_ago() => None,
+                () = heard.too_long_ago() => Some(Closing::new(4408, "the client was not heard for too long")),
                 () = self.token_ended() => Some(Closing::new(4401, "the token has ended")),
                 () = self.caller.until_signed_out(&self.app.platform) => Some(Closing::new(4401, "signed out")),
                 () = self.stop.0.cancelled() => Some(Closing::new(1001, "the server is stopping")),
@@ -353,6 +353,7 @@ mod tests {
             (ProblemCode::NotFound, 4404, 1008),
             (ProblemCode::NotRunning, 4409, 1011),
             (ProblemCode::QuotaReached, 4429, 1011),
+            (ProblemCode::RateLimited, 4429, 1011),
             (ProblemCode::Internal, 1011, 1011),
         ] {
             let problem = Problem::new(code, "x");
@@ -363,8 +364,9 @@ mod tests {
     #[test]
     fn complaints_are_what_each_kind_of_client_reads() {
         let problem = Problem::new(ProblemCode::NotFound, "there is no such terminal");
-        let control = r#"{"code":"not_found","message":"there is no such terminal","type":"error"}"#;
-        assert_eq!(Framing::Control.complaint(&problem), control);
-        assert_eq!(Framing::Plain.complaint(&problem), r#"{"error":"there is no such terminal"}"#);
+        let read = |framing: Framing| serde_json::from_str::<serde_json::Value>(&framing.complaint(&problem)).unwrap();
+        let control = json!({"type": "error", "code": "not_found", "message": "there is no such terminal"});
+        assert_eq!(read(Framing::Control), control);
+        assert_eq!(read(Framing::Plain), json!({"error": "there is no such terminal"}));
     }
 }

@@ -105,7 +105,7 @@ pub(crate) async fn go_on(
 }
 
 /// How far an upload is.
-#[utoipa::path(get, path = "/workspaces/{id}/files/uploads/{uid}", tag = "files", operation_id = "show_upload",
+#[utoipa::path(get, path = "/workspaces/{id}/files/uploads/{uid}", tag = "files", operation_id = "show_file_upload",
     params(("id" = String, Path, description = "The workspace's id."), ("uid" = String, Path, description = "The upload's id.")),
     responses((status = 200, description = "How far it is.", body = Upload)))]
 pub(crate) async fn show(

@@ -6,7 +6,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use reeve_types::workspace::processes::{ExecEvent, ExecRequest, OutputStream};
-use reeve_types::{ExecutionId, WorkspaceError};
+use reeve_types::{ExecutionId, ProblemCode, WorkspaceError};
 use serde::{Deserialize, Serialize};
 
 use crate::http::{Outcome, ok, read_json};
@@ -37,7 +37,8 @@ impl Ran {
     }
 }
 
-/// Always 200 once the request could be read: whatever the command did is in the answer.
+/// Always 200 once the request could be read: whatever the command did is in the answer. Only that too many run already
+/// is told otherwise, since trying again helps.
 pub(super) async fn run(runtime: &Arc<Runtime>, request: Request<Incoming>) -> Outcome {
     let Command { command } = read_json(request).await?;
     let argv = match words::split(&command) {
@@ -45,7 +46,11 @@ pub(super) async fn run(runtime: &Arc<Runtime>, request: Request<Incoming>) -> O
         Ok(argv) if argv.is_empty() => return ok(&Ran::failed(2, "Invalid command: it is empty".to_owned())),
         Ok(argv) => argv,
     };
-    ok(&execute(runtime, argv).await?)
+    match execute(runtime, argv).await {
+        Ok(ran) => ok(&ran),
+        Err(error) if error.code == ProblemCode::RateLimited => Err(error),
+        Err(error) => ok(&Ran::failed(1, format!("Failed to execute command: {}", error.message))),
+    }
 }
 
 async fn execute(runtime: &Arc<Runtime>, argv: Vec<String>) -> Result<Ran, WorkspaceError> {

@@ -3,8 +3,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +17,9 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use reeve_types::WorkspaceId;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::Rules;
 
@@ -47,14 +46,16 @@ const HOP_BY_HOP: [&str; 9] = [
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// The proxy of one workspace; it ends when it is dropped.
+/// The proxy of one workspace; it ends when it is dropped, with everything that goes through it.
 pub(in crate::namespace) struct Proxy {
     accepting: tokio::task::AbortHandle,
+    closing: CancellationToken,
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
+        self.closing.cancel();
     }
 }
 
@@ -63,40 +64,34 @@ struct Way {
     rules: Rules,
     refused: Arc<AtomicU64>,
     connections: Arc<Semaphore>,
+    closing: CancellationToken,
 }
 
 impl Proxy {
-    /// Listens on a socket that the workspace can reach. One that an earlier server left is replaced.
+    /// Serves whoever connects to `listener`, which is inside the workspace.
     pub(in crate::namespace) fn open(
         workspace: WorkspaceId,
-        socket: &Path,
+        listener: std::net::TcpListener,
         rules: Rules,
         refused: Arc<AtomicU64>,
     ) -> io::Result<Self> {
-        match std::fs::remove_file(socket) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(socket)?;
-        std::fs::set_permissions(socket, PermissionsExt::from_mode(0o666))?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let way = Arc::new(Way { workspace, rules, refused, connections });
-        Ok(Self { accepting: tokio::spawn(accept(listener, way)).abort_handle() })
+        let closing = CancellationToken::new();
+        let way = Arc::new(Way { workspace, rules, refused, connections, closing: closing.clone() });
+        Ok(Self { accepting: tokio::spawn(accept(listener, way)).abort_handle(), closing })
     }
 }
 
-async fn accept(listener: UnixListener, way: Arc<Way>) {
+async fn accept(listener: TcpListener, way: Arc<Way>) {
     // The connections end with the proxy, because they are tasks of this set.
     let mut serving = tokio::task::JoinSet::new();
     loop {
-        let permit = Arc::clone(&way.connections).acquire_owned().await;
+        let Ok(permit) = Arc::clone(&way.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let way = Arc::clone(&way);
-                serving.spawn(async move {
-                    serve(stream, way).await;
-                    drop(permit);
-                });
+                serving.spawn(serve(stream, Arc::clone(&way), Arc::new(permit)));
             }
             Err(error) => {
                 tracing::warn!(workspace = %way.workspace, %error, "a connection of a workspace cannot be taken");
@@ -107,10 +102,11 @@ async fn accept(listener: UnixListener, way: Arc<Way>) {
     }
 }
 
-async fn serve(stream: UnixStream, way: Arc<Way>) {
+/// What a connection becomes keeps its place among those that may be open.
+async fn serve(stream: TcpStream, way: Arc<Way>, place: Arc<OwnedSemaphorePermit>) {
     let service = service_fn(move |request| {
-        let way = Arc::clone(&way);
-        async move { Ok::<_, Infallible>(way.answer(request).await) }
+        let (way, place) = (Arc::clone(&way), Arc::clone(&place));
+        async move { Ok::<_, Infallible>(way.answer(request, place).await) }
     });
     let mut settings = hyper::server::conn::http1::Builder::new();
     settings.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_headers(100).max_buf_size(64 * 1024);
@@ -121,7 +117,7 @@ async fn serve(stream: UnixStream, way: Arc<Way>) {
 }
 
 impl Way {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, place: Arc<OwnedSemaphorePermit>) -> Response<Body> {
         let tunnel = request.method() == Method::CONNECT;
         let Some((host, port)) = destination(request.uri(), tunnel) else {
             return said(StatusCode::BAD_REQUEST, "this is a proxy; ask it for http://host/… or CONNECT host:port");
@@ -130,7 +126,30 @@ impl Way {
             Ok(stream) => stream,
             Err(refusal) => return refusal,
         };
-        if tunnel { open_tunnel(request, stream) } else { forward(request, stream, &host, port).await }
+        if tunnel { self.open_tunnel(request, stream, place) } else { forward(request, stream, &host, port).await }
+    }
+
+    fn open_tunnel(
+        &self,
+        request: Request<Incoming>,
+        stream: TcpStream,
+        place: Arc<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
+        let closing = self.closing.clone();
+        tokio::spawn(async move {
+            let carried = async {
+                match hyper::upgrade::on(request).await {
+                    Ok(upgraded) => carry(TokioIo::new(upgraded), stream).await,
+                    Err(error) => tracing::debug!(%error, "a tunnel was asked for and not used"),
+                }
+            };
+            tokio::select! {
+                () = carried => {}
+                () = closing.cancelled() => {}
+            }
+            drop(place);
+        });
+        Response::new(nothing())
     }
 
     async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Response<Body>> {
@@ -179,16 +198,6 @@ fn destination(uri: &Uri, tunnel: bool) -> Option<(String, u16)> {
         (false, Some("http")) => Some((host, authority.port_u16().unwrap_or(80))),
         _ => None,
     }
-}
-
-fn open_tunnel(request: Request<Incoming>, stream: TcpStream) -> Response<Body> {
-    tokio::spawn(async move {
-        match hyper::upgrade::on(request).await {
-            Ok(upgraded) => carry(TokioIo::new(upgraded), stream).await,
-            Err(error) => tracing::debug!(%error, "a tunnel was asked for and not used"),
-        }
-    });
-    Response::new(nothing())
 }
 
 /// Carries bytes both ways until both sides are through, or both have been silent for long.

@@ -1,0 +1,178 @@
+//! From settings to the service of workspaces: which drivers there are, what they make workspaces from, and where the
+//! program inside is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use reeve_gate::Clock;
+use reeve_gate::workspace::{Readiness, WorkspaceDriver};
+use reeve_platform::workspaces::{LimitsWanted, Template, Workspaces, WorkspacesOptions, WorkspacesParts};
+use reeve_store::{Quota, Store};
+use reeve_types::WorkspaceLimits;
+use reeve_types::workspace::{DriverKind, Egress};
+use reeve_workspace::namespace::{find_toolchains, runtime_beside_this_program};
+use reeve_workspace::{NamespaceDriver, NamespaceOptions, Templates};
+
+use crate::config::WorkspacesConfig;
+
+/// The directory of the data directory in which workspaces live.
+const DIRECTORY: &str = "workspaces";
+
+/// The service, and what has to be closed with the server.
+pub(super) struct Opened {
+    pub(super) workspaces: Workspaces,
+    pub(super) drivers: Drivers,
+}
+
+/// The drivers that were opened, for their end.
+#[derive(Default, Clone)]
+pub(crate) struct Drivers {
+    namespace: Option<NamespaceDriver>,
+}
+
+impl Drivers {
+    /// Ends what the drivers do in the background. Workspaces that run go on running.
+    pub(crate) async fn close(&self) {
+        if let Some(namespace) = &self.namespace {
+            namespace.close().await;
+        }
+    }
+}
+
+/// Opens the service. `None` where workspaces are switched off.
+pub(super) async fn open(
+    config: &WorkspacesConfig,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<Opened>> {
+    let Some(kind) = config.driver else { return Ok(None) };
+    match open_with(config, kind, store, clock).await {
+        Err(error) if !config.chosen => {
+            tracing::warn!("there are no workspaces on this server: {error:#}");
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
+async fn open_with(
+    config: &WorkspacesConfig,
+    kind: DriverKind,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Opened> {
+    let templates = templates(config)?;
+    let root = store.dir().join(DIRECTORY);
+    let runtime = runtime(config)?;
+    let mut drivers = Drivers::default();
+    let mut all: Vec<Arc<dyn WorkspaceDriver>> = Vec::new();
+    let namespace = namespace(&root, runtime, &templates, config.warm).await?;
+    all.push(Arc::new(namespace.clone()));
+    drivers.namespace = Some(namespace);
+    let parts = WorkspacesParts {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        drivers: all,
+        templates: templates.all().map(described).collect(),
+        options: options(config, kind),
+    };
+    let workspaces = Workspaces::open(parts).await.map_err(|error| anyhow::anyhow!(error.chain()))?;
+    Ok(Opened { workspaces, drivers })
+}
+
+/// What this machine has of what workspaces need. Tried in a directory of its own, so that a server that runs is left
+/// alone.
+pub(crate) async fn readiness(config: &WorkspacesConfig) -> anyhow::Result<Vec<Readiness>> {
+    let root = std::env::temp_dir().join(format!("reeve-doctor-{}", std::process::id()));
+    let options = NamespaceOptions {
+        spares: 0,
+        reach: Some(root.join("reach")),
+        ..NamespaceOptions::new(root.join("kept"), runtime(config)?, templates(config)?)
+    };
+    let driver = NamespaceDriver::open(options).await;
+    let found = match &driver {
+        Ok(driver) => driver.readiness().await,
+        Err(_) => Vec::new(),
+    };
+    if let Ok(driver) = &driver {
+        driver.close().await;
+    }
+    let _ = std::fs::remove_dir_all(&root);
+    driver.map(|_| found).context("workspaces cannot be held on this machine")
+}
+
+async fn namespace(
+    root: &Path,
+    runtime: PathBuf,
+    templates: &Templates,
+    warm: u32,
+) -> anyhow::Result<NamespaceDriver> {
+    let home = crate::config::surroundings::variable("HOME").map(PathBuf::from);
+    let options = NamespaceOptions {
+        spares: usize::try_from(warm).unwrap_or(usize::MAX),
+        toolchains: home.as_deref().map(find_toolchains).unwrap_or_default(),
+        ..NamespaceOptions::new(root.join(DriverKind::Namespace.as_str()), runtime, templates.clone())
+    };
+    let driver = NamespaceDriver::open(options).await.context("workspaces cannot be held on this machine")?;
+    for missing in driver.readiness().await.iter().filter(|found| found.needed && !found.ready) {
+        tracing::warn!("workspaces cannot be made yet: {}: {}", missing.what, missing.detail);
+    }
+    Ok(driver)
+}
+
+fn runtime(config: &WorkspacesConfig) -> anyhow::Result<PathBuf> {
+    if let Some(named) = &config.runtime {
+        anyhow::ensure!(named.is_file(), "workspaces.runtime names {}, and there is no `reeve-runtime`", named.display());
+        return Ok(named.clone());
+    }
+    runtime_beside_this_program().context(
+        "the program that runs inside workspaces, `reeve-runtime`, is not beside this one; put it there, name it in \
+         workspaces.runtime, or do without workspaces: workspaces.driver = \"none\"",
+    )
+}
+
+fn templates(config: &WorkspacesConfig) -> anyhow::Result<Templates> {
+    match &config.templates {
+        Some(directory) => Templates::with_own(directory),
+        None => Templates::built_in(),
+    }
+    .context("the templates of workspaces cannot be used")
+}
+
+fn options(config: &WorkspacesConfig, kind: DriverKind) -> WorkspacesOptions {
+    let quota = |workspaces, running| Quota { workspaces, running, disk_bytes: 0 };
+    WorkspacesOptions {
+        default_driver: Some(kind),
+        quota_per_owner: quota(config.per_user, config.running_per_user),
+        ..WorkspacesOptions::default()
+    }
+}
+
+/// A template as the service tells it.
+fn described(template: &reeve_workspace::Template) -> Template {
+    Template {
+        name: template.name.clone(),
+        title: template.title.clone(),
+        description: template.description.clone(),
+        drivers: template.drivers.clone(),
+        languages: template.languages.clone(),
+        default_command: template.default_command.clone(),
+        ports: template.ports.clone(),
+        limits: template.limits.map(all_wanted).unwrap_or_default(),
+        egress: Egress::default(),
+        environment: Vec::new(),
+        tags: std::collections::BTreeSet::new(),
+    }
+}
+
+fn all_wanted(limits: WorkspaceLimits) -> LimitsWanted {
+    LimitsWanted {
+        memory_bytes: Some(limits.memory_bytes),
+        cpu_millis: Some(limits.cpu_millis),
+        pids: Some(limits.pids),
+        disk_bytes: Some(limits.disk_bytes),
+        open_files: Some(limits.open_files),
+        idle_timeout_ms: Some(limits.idle_timeout_ms),
+    }
+}

@@ -1,0 +1,214 @@
+//! Workspaces on a real server with real namespaces: from the command line, and through kills at any moment.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::server::{Home, Server, eventually, text};
+
+/// How often the server is killed while it makes, fills and removes workspaces.
+const ROUNDS: u32 = 12;
+
+fn home() -> Home {
+    Home::new().with("REEVE_WORKSPACES_DRIVER", "namespace").with("REEVE_WORKSPACES_WARM", "0")
+}
+
+/// Takes down what a test has made, also when it fails.
+struct Cleared<'a>(&'a Home);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        let server = self.0.start();
+        for id in ids(&server, "") {
+            let _ = server.request("DELETE", &format!("/api/v1/workspaces/{id}?force=true"), Some(server.token()), None);
+        }
+        server.signal("TERM");
+        let mut server = server;
+        let _ = server.wait(Duration::from_secs(20));
+        if !std::thread::panicking() {
+            assert_eq!(left(self.0), Vec::<String>::new(), "nothing is left on the machine");
+        }
+    }
+}
+
+fn ids(server: &Server, more: &str) -> Vec<String> {
+    let answer = server.get(&format!("/api/v1/workspaces?limit=200{more}")).expect(200);
+    let all = answer["workspaces"].as_array().cloned().unwrap_or_default();
+    all.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect()
+}
+
+/// Mounts and processes that belong to this home.
+fn left(home: &Home) -> Vec<String> {
+    let data = home.data().display().to_string();
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("the mounts");
+    let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&data)).map(str::to_owned).collect();
+    for entry in std::fs::read_dir("/proc").expect("the processes").flatten() {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if line.contains(&data) {
+            found.push(line);
+        }
+    }
+    found
+}
+
+fn create(server: &Server, name: &str, template: &str) -> String {
+    let made = server.post("/api/v1/workspaces", &json!({"name": name, "template": template})).expect(201);
+    assert_eq!(made["state"], "running", "{made}");
+    made["id"].as_str().expect("an id").to_owned()
+}
+
+fn run(server: &Server, id: &str, argv: &[&str]) -> Value {
+    server.post(&format!("/api/v1/workspaces/{id}/executions"), &json!({"argv": argv})).expect(200)
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_workspace_is_made_used_rested_and_removed_with_commands() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let made = said(&server.cli(&home, &["workspaces", "create", "shop", "--template", "python"]));
+    assert!(made.contains("running") && made.contains("isolation  namespace"), "{made}");
+    let id = ids(&server, "").remove(0);
+
+    let output = server.cli(&home, &["workspaces", "exec", &id, "--", "python3", "-c", "print('one\\ntwo')"]);
+    assert_eq!(said(&output), "one\ntwo\n", "what a program writes arrives as it is");
+    let failed = server.cli(&home, &["workspaces", "exec", &id, "--", "sh", "-c", "echo trouble >&2; exit 7"]);
+    assert_eq!((failed.status.code(), String::from_utf8_lossy(&failed.stderr).as_ref()), (Some(7), "trouble\n"));
+    let missing = run(&server, &id, &["no-such-program"]);
+    assert_eq!(missing["exit_code"], 127, "{missing}");
+
+    said(&server.cli(&home, &["workspaces", "exec", &id, "--", "sh", "-c", "echo kept > note"]));
+    assert!(said(&server.cli(&home, &["workspaces", "suspend", &id])).contains("suspended"));
+    let resting = server.cli(&home, &["workspaces", "exec", &id, "--", "true"]);
+    assert!(!resting.status.success() && text(&resting).contains("suspended"), "{}", text(&resting));
+    assert!(said(&server.cli(&home, &["workspaces", "start", &id])).contains("running"));
+    assert_eq!(said(&server.cli(&home, &["workspaces", "exec", &id, "--", "cat", "note"])), "kept\n");
+
+    said(&server.cli(&home, &["workspaces", "delete", &id]));
+    assert!(ids(&server, "").is_empty());
+    said(&server.cli(&home, &["workspaces", "restore", &id]));
+    said(&server.cli(&home, &["workspaces", "start", &id]));
+    assert_eq!(said(&server.cli(&home, &["workspaces", "exec", &id, "--", "cat", "note"])), "kept\n");
+    said(&server.cli(&home, &["workspaces", "delete", "--force", &id]));
+    assert_eq!(server.get(&format!("/api/v1/workspaces/{id}")).status, 404);
+
+    let verdict = server.post("/api/v1/audit/verify", &json!({})).expect(200);
+    assert_eq!(verdict["valid"], true, "{verdict}");
+    drop((server, cleared));
+}
+
+#[test]
+fn programs_go_on_while_the_server_is_killed_and_started_again() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let id = create(&server, "lasting", "base");
+    let begun = run(&server, &id, &["sh", "-c", "cat /proc/1/stat | cut -d ' ' -f 22"]);
+    let open = server.post(&format!("/api/v1/workspaces/{id}/terminals"), &json!({"cols": 80, "rows": 24})).expect(201);
+    server.kill();
+
+    let server = home.start();
+    let after = eventually(|| {
+        let now = server.get(&format!("/api/v1/workspaces/{id}")).expect(200);
+        (now["state"] == "running").then_some(now)
+    });
+    assert_eq!(after["name"], "lasting");
+    let same = run(&server, &id, &["sh", "-c", "cat /proc/1/stat | cut -d ' ' -f 22"]);
+    assert_eq!(begun["stdout"], same["stdout"], "its first process is the same one");
+    let terminals = server.get(&format!("/api/v1/workspaces/{id}/terminals")).expect(200);
+    assert_eq!(terminals["terminals"][0]["id"], open["id"], "and its terminal is still open: {terminals}");
+    drop((server, cleared));
+}
+
+/// Pauses that fall before, into and after an act, the same in every run.
+fn pause(round: u32) -> Duration {
+    let spread = round.wrapping_mul(2_654_435_761) >> 16;
+    Duration::from_micros(u64::from(spread % 60_000))
+}
+
+#[test]
+fn killed_while_making_filling_and_removing_it_keeps_what_it_said_and_leaves_nothing() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let mut server = home.start();
+    let client = reqwest::blocking::Client::new();
+    let first = create(&server, "steady", "base");
+    let mut acknowledged = BTreeSet::from([first.clone()]);
+    let mut saved = BTreeSet::new();
+
+    for round in 0..ROUNDS {
+        let removed = acknowledged.iter().find(|id| **id != first).cloned();
+        let (url, token) = (server.url.clone(), server.token().to_owned());
+        let (making, filling, removing) = (client.clone(), client.clone(), client.clone());
+        let (base, key) = (url.clone(), token.clone());
+        let maker = std::thread::spawn(move || {
+            let body = json!({"name": format!("round-{round}"), "template": "base"});
+            let sent = making.post(format!("{base}/api/v1/workspaces")).bearer_auth(key).json(&body).send();
+            let made: Option<Value> = sent.ok().filter(|answer| answer.status() == 201).and_then(|a| a.json().ok());
+            made.and_then(|made| Some(made["id"].as_str()?.to_owned()))
+        });
+        let (base, key, place) = (url.clone(), token.clone(), first.clone());
+        let filler = std::thread::spawn(move || {
+            let to = format!("{base}/api/v1/workspaces/{place}/files/content?path=round-{round}");
+            let sent = filling.put(to).bearer_auth(key).body(vec![b'x'; 100_000]).send();
+            sent.is_ok_and(|answer| answer.status().is_success())
+        });
+        let gone = removed.clone().map(|id| {
+            std::thread::spawn(move || {
+                let to = format!("{url}/api/v1/workspaces/{id}?force=true");
+                removing.delete(to).bearer_auth(token).send().is_ok_and(|answer| answer.status().is_success())
+            })
+        });
+        std::thread::park_timeout(pause(round));
+        server.kill();
+        acknowledged.extend(maker.join().expect("the maker"));
+        if filler.join().expect("the filler") {
+            saved.insert(round);
+        }
+        if let (Some(id), Some(gone)) = (removed, gone) {
+            gone.join().expect("the remover");
+            // Begun is enough: what was asked for is finished at the next start, or it is still whole.
+            acknowledged.remove(&id);
+        }
+        server = home.start();
+    }
+
+    let settled = eventually(|| {
+        let all = server.get("/api/v1/workspaces?limit=200").expect(200);
+        let states: Vec<_> = all["workspaces"].as_array()?.iter().map(|one| one["state"].clone()).collect();
+        let between = ["creating", "starting", "suspending", "deleting"];
+        (!states.iter().any(|state| between.iter().any(|word| state == word))).then(|| ids(&server, ""))
+    });
+    for id in &acknowledged {
+        assert!(settled.contains(id), "{id} was acknowledged: {settled:?}");
+        let there = server.get(&format!("/api/v1/workspaces/{id}")).expect(200);
+        if there["state"] != "running" {
+            server.post(&format!("/api/v1/workspaces/{id}/start"), &json!({})).expect(200);
+        }
+        assert_eq!(run(&server, id, &["echo", "here"])["stdout"], "here\n");
+    }
+    for round in saved {
+        let path = format!("/api/v1/workspaces/{first}/files/content?path=round-{round}");
+        let content = server.get(&path);
+        assert_eq!((content.status, content.text.len()), (200, 100_000), "round {round} was acknowledged");
+    }
+    drop((server, cleared));
+}
+
+#[test]
+fn a_machine_without_the_program_inside_says_what_is_missing() {
+    let nowhere = PathBuf::from("/nonexistent/reeve-runtime").display().to_string();
+    let home = home().with("REEVE_WORKSPACES_RUNTIME", nowhere);
+    let ended = home.command(crate::server::REEVE).args(["doctor"]).output().expect("it ends");
+    let said = text(&ended);
+    assert!(!ended.status.success() && said.contains("reeve-runtime"), "{said}");
+}

@@ -1,0 +1,70 @@
+//! What the server keeps in mind of each workspace. Everything here can be forgotten: the engine knows it too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use reeve_types::WorkspaceId;
+
+use crate::client::RuntimeClient;
+
+/// How long a measured size counts.
+const MEASURED_FOR: Duration = Duration::from_secs(30);
+
+/// What is kept of one workspace.
+#[derive(Default)]
+pub(super) struct Held {
+    /// One change after another.
+    pub(super) busy: tokio::sync::Mutex<()>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    client: Option<Arc<RuntimeClient>>,
+    measured: Option<(Instant, u64)>,
+}
+
+impl Held {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way in, while it is thought to run.
+    pub(super) fn client(&self) -> Option<Arc<RuntimeClient>> {
+        self.kept().client.clone()
+    }
+
+    pub(super) fn keep_client(&self, client: &Arc<RuntimeClient>) {
+        self.kept().client = Some(Arc::clone(client));
+    }
+
+    /// It runs no longer.
+    pub(super) fn drop_client(&self) {
+        self.kept().client = None;
+    }
+
+    /// The size of its files, if it was measured a short while ago.
+    pub(super) fn measured(&self) -> Option<u64> {
+        self.kept().measured.filter(|(at, _)| at.elapsed() < MEASURED_FOR).map(|(_, bytes)| bytes)
+    }
+
+    pub(super) fn note_measured(&self, bytes: u64) {
+        self.kept().measured = Some((Instant::now(), bytes));
+    }
+}
+
+/// All that anything is kept of.
+#[derive(Default)]
+pub(super) struct Workspaces(Mutex<HashMap<WorkspaceId, Arc<Held>>>);
+
+impl Workspaces {
+    pub(super) fn get(&self, workspace: &WorkspaceId) -> Arc<Held> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(workspace.clone()).or_default())
+    }
+
+    pub(super) fn forget(&self, workspace: &WorkspaceId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(workspace);
+    }
+}

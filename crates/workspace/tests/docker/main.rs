@@ -1,0 +1,1 @@
+//! Workspaces made for real by Docker Engine.

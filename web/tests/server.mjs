@@ -1,0 +1,76 @@
+// A real server for the tests of the page: its own data directory, its own port, and nothing left of it afterwards.
+//
+// REEVE_BIN      the program, target/debug/reeve of this project unless told otherwise
+
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const program = process.env.REEVE_BIN ?? join(here, '../../target/debug/reeve');
+
+// Settings of whoever runs the tests must not reach the server under test.
+const environment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('REEVE_')));
+
+/** Runs the program against the data directory; answers what it printed, read as JSON. */
+export function reeve(data, args, input) {
+  return new Promise((resolve, reject) => {
+    const child = execFile(program, ['--data-dir', data, '--output', 'json', ...args], { env: environment, timeout: 60_000 }, (error, out, told) => {
+      if (error) reject(new Error(`reeve ${args.join(' ')}: ${told || error.message}`));
+      else resolve(JSON.parse(out));
+    });
+    child.stdin.end(input ?? '');
+  });
+}
+
+/** Starts a server. `log` holds what it said; `stop` removes its workspaces, ends it and removes its directory. */
+export async function start() {
+  const data = await mkdtemp(join(tmpdir(), 'reeve-web-'));
+  const child = spawn(program, ['up', '--data-dir', data, '--listen', '127.0.0.1:0', '--policy', join(here, 'policy.yaml')], {
+    env: environment,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const log = [];
+  const listening = new Promise((resolve, reject) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        log.push(line);
+        const found = /listening on (http:\/\/[\d.:]+)/.exec(line);
+        if (found) resolve(found[1]);
+      });
+    }
+    child.once('error', reject);
+    child.once('exit', (code) => reject(new Error(`the server ended with code ${code}:\n${log.join('\n')}`)));
+  });
+  const ended = once(child, 'exit');
+
+  async function stop() {
+    if (child.exitCode === null && child.signalCode === null) {
+      await removeWorkspaces(data).catch((error) => log.push(`workspaces were left: ${error.message}`));
+      child.kill('SIGTERM');
+      const late = setTimeout(() => child.kill('SIGKILL'), 30_000);
+      await ended;
+      clearTimeout(late);
+    }
+    await rm(data, { recursive: true, force: true });
+  }
+
+  try {
+    return { url: await listening, data, log, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Workspaces outlive their server: whoever ends it for good removes them first, those in the trash too. */
+async function removeWorkspaces(data) {
+  for (const state of [[], ['--state', 'deleted']]) {
+    const { workspaces } = await reeve(data, ['workspaces', 'list', ...state]);
+    for (const { id } of workspaces) await reeve(data, ['workspaces', 'delete', id, '--force']);
+  }
+}
