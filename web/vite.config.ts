@@ -2,8 +2,9 @@ import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vite';
 
-// Where `npm run dev` finds the server.
-const server = process.env.REEVE_URL ?? 'http://127.0.0.1:1100';
+// Where `npm run dev` finds the server. It is asked by its own name, so that previews and terminals work as they do there.
+const server = process.env.REEVE_URL ?? 'http://127.0.0.1:8080';
+const proxied = { target: server, ws: true, changeOrigin: true, headers: { origin: server } };
 
 export default defineConfig({
   plugins: [svelte()],
@@ -24,6 +25,6 @@ export default defineConfig({
   server: {
     port: 5173,
     strictPort: true,
-    proxy: { '/api': { target: server, ws: true }, '/preview': { target: server, ws: true } },
+    proxy: { '/api': proxied, '/preview': proxied },
   },
 });

@@ -54,7 +54,7 @@ const contentOf = (path) => `/workspaces/${id}/files/content?path=${encodeURICom
 const read = async (path) => (await api('GET', contentOf(path))).text();
 const theySave = (path, content) => api('PUT', contentOf(path), content);
 const screen = (words) => page.locator('.screen.shown .xterm-rows').first().getByText(words).first();
-const row = (name) => files.getByRole('treeitem').filter({ hasText: new RegExp(`^${name.replaceAll('.', '\\.')}$`) });
+const row = (name) => files.getByText(name, { exact: true });
 
 async function newFile(name) {
   await page.getByRole('button', { name: 'New file' }).first().click();
@@ -236,14 +236,14 @@ describe('running', () => {
 
 describe('files', () => {
   it('are found by what is in them', async () => {
-    await page.keyboard.press('ControlOrMeta+Shift+f');
+    await page.keyboard.press('ControlOrMeta+Shift+F');
     await page.getByLabel('Search in files').fill('Sunny in the');
     await page.locator('.hit').first().click();
     await page.getByRole('tab', { name: 'server.py', selected: true }).waitFor();
   });
 
   it('are uploaded by dropping them', async () => {
-    await page.keyboard.press('ControlOrMeta+Shift+e');
+    await page.keyboard.press('ControlOrMeta+Shift+E');
     await files.waitFor();
     const content = 'from the desktop\n'.repeat(100);
     await writeFile(join(desktop, 'dropped.txt'), content);

@@ -49,24 +49,25 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
 }
 
 fn answer(app: &App, request: &Request, asset: Asset) -> Response {
+    let is_page = asset.content_type.starts_with("text/html");
     let digest = Digest::of(asset.bytes).to_string();
     let etag = format!("\"{}\"", digest.get(..20).unwrap_or_default());
-    let known = text(request.headers(), IF_NONE_MATCH.as_str()).split(',').any(|tag| tag.trim() == etag);
+    let asked = text(request.headers(), IF_NONE_MATCH.as_str());
+    let known = !is_page && asked.split(',').any(|tag| tag.trim() == etag);
     let mut response = match known {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => ([(CONTENT_TYPE, HeaderValue::from_static(asset.content_type))], asset.bytes).into_response(),
     };
     let headers = response.headers_mut();
-    let caching = if asset.immutable { "public, max-age=31536000, immutable" } else { "no-cache" };
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept(&asset, is_page)));
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     if let Some(encoding) = asset.encoding.filter(|_| !known) {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
     }
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
+    if let (false, Ok(etag)) = (is_page, HeaderValue::from_str(&etag)) {
         headers.insert(ETAG, etag);
     }
-    if asset.content_type.starts_with("text/html") {
+    if is_page {
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         let host = preview::host_in(request);
         if let Ok(policy) = HeaderValue::from_str(&policy(&app.shared.options.preview_domains, host)) {
@@ -74,6 +75,15 @@ fn answer(app: &App, request: &Request, asset: Asset) -> Response {
         }
     }
     response
+}
+
+/// How long a browser may keep a file: the page itself never, as it names the files of this build.
+fn kept(asset: &Asset, is_page: bool) -> &'static str {
+    match (is_page, asset.immutable) {
+        (true, _) => "no-store",
+        (false, true) => "public, max-age=31536000, immutable",
+        (false, false) => "no-cache",
+    }
 }
 
 /// What the page may do: its own files, its own server, and previews in a frame. Nothing from elsewhere.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, StatusCode};
@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 
 /// Largest body in JSON, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 1024 * 1024;
+/// How much of a body that is too long is read before the connection is given up, in bytes.
+const FORGOTTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a body in JSON may take to arrive.
 const JSON_WITHIN: Duration = Duration::from_secs(30);
 
@@ -92,19 +94,35 @@ pub(crate) async fn read_json_up_to<T: DeserializeOwned>(
     request: Request<Incoming>,
     bytes_max: usize,
 ) -> Result<T, WorkspaceError> {
-    let body = Limited::new(request.into_body(), bytes_max).collect();
-    let body = match tokio::time::timeout(JSON_WITHIN, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("the body is larger than {bytes_max} bytes; send less at once");
-            return Err(WorkspaceError::new(ProblemCode::TooLarge, message));
-        }
-        Ok(Err(error)) => return Err(bad(format!("the body broke off: {error}; send it again"))),
-        Err(_) => {
-            return Err(WorkspaceError::new(ProblemCode::Timeout, "the body did not arrive in 30 s; send it again"));
-        }
-    };
+    let body = tokio::time::timeout(JSON_WITHIN, collected(request.into_body(), bytes_max)).await;
+    let body =
+        body.map_err(|_| WorkspaceError::new(ProblemCode::Timeout, "the body did not arrive in 30 s; send it again"))??;
     serde_json::from_slice(&body).map_err(|error| bad(format!("the body is not the JSON that this takes: {error}")))
+}
+
+/// A body, whole. What is too long is read on for a while and forgotten: whoever still writes would hear of a broken pipe
+/// instead of the reason.
+async fn collected(mut body: Incoming, bytes_max: usize) -> Result<Vec<u8>, WorkspaceError> {
+    let mut kept = Vec::new();
+    let mut arrived = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| bad(format!("the body broke off: {error}; send it again")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        arrived += data.len();
+        if arrived > bytes_max {
+            kept = Vec::new();
+        } else {
+            kept.extend_from_slice(&data);
+        }
+        if arrived > bytes_max + FORGOTTEN_BYTES_MAX {
+            break;
+        }
+    }
+    if arrived > bytes_max {
+        let message = format!("the body is larger than {bytes_max} bytes; send less at once");
+        return Err(WorkspaceError::new(ProblemCode::TooLarge, message));
+    }
+    Ok(kept)
 }
 
 /// A request that cannot be read.

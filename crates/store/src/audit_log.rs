@@ -128,6 +128,24 @@ pub(crate) fn restore(audit: &Connection) -> Result<(TiledTree, Digest), StoreEr
     Ok((tree, digest(&hash)?))
 }
 
+/// How many records a log has, and the hash of the newest. `schema` is where it is attached.
+pub(crate) fn end_of(db: &Connection, schema: &str) -> Result<(u64, Digest), StoreError> {
+    let newest: Option<(i64, Vec<u8>)> = db
+        .query_row(&format!("SELECT seq, event_hash FROM {schema}.events ORDER BY seq DESC LIMIT 1"), [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    newest.map_or(Ok((0, Digest::ZERO)), |(seq, hash)| Ok((number(seq) + 1, digest(&hash)?)))
+}
+
+/// The hash of one record of a log.
+pub(crate) fn hash_at(audit: &Connection, seq: u64) -> Result<Option<Digest>, StoreError> {
+    let found: Option<Vec<u8>> = audit
+        .query_row("SELECT event_hash FROM events WHERE seq = ?1", [signed(seq)], |row| row.get(0))
+        .optional()?;
+    found.map(|hash| digest(&hash)).transpose()
+}
+
 pub(crate) fn last_checkpoint_size(audit: &Connection) -> Result<u64, StoreError> {
     let size: Option<i64> = audit.query_row("SELECT max(size) FROM checkpoints", [], |row| row.get(0))?;
     Ok(size.map_or(0, number))

@@ -12,6 +12,7 @@ mod actions;
 mod approvals;
 mod archive;
 mod audit_log;
+mod backup;
 mod deliveries;
 mod events;
 mod keys;
@@ -19,6 +20,7 @@ mod ledger;
 mod lock;
 mod project;
 mod readers;
+mod restore;
 mod workspaces;
 mod writer;
 
@@ -35,6 +37,7 @@ pub use actions::ActionFilter;
 pub use approvals::ApprovalFilter;
 pub use archive::{NewToolResult, NewUpload, StoredToolResult, StoredUpload};
 pub use audit_log::{AuditError, LogHead};
+pub use backup::{BackedUpFile, BackedUpWorkspace, BackupError, BackupSummary};
 pub use deliveries::{Delivery, DeliveryCounts};
 pub use events::{EventFilter, EventPage, JourneyFilter, StoredEvent};
 pub use keys::{Claim, NewKey, StoredKey};
@@ -132,6 +135,7 @@ impl Store {
     pub fn open(dir: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         create_private_dir(dir)?;
         let lock = Arc::new(lock::DirectoryLock::acquire(dir)?);
+        restore::refuse_unfinished(dir)?;
         let new = !dir.join(AUDIT_FILE).exists();
         let key = load_or_create_key(&dir.join(KEY_FILE), new, clock.as_ref())?;
         let log_key = Arc::new(key.verifying_key().clone());
@@ -191,7 +195,7 @@ impl Store {
     }
 }
 
-fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_private_dir(dir: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -262,7 +266,7 @@ fn open_database(path: &Path, schema: &str) -> Result<Connection, StoreError> {
 }
 
 /// Makes an empty file that only its owner may read, when there is none: SQLite gives its journals the mode of the file.
-fn create_private_file(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_private_file(path: &Path) -> Result<(), StoreError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {

@@ -39,7 +39,8 @@ impl Readers {
         result
     }
 
-    fn open(&self) -> Result<Connection, StoreError> {
+    /// A connection of one's own.
+    pub(crate) fn open(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(&self.state, flags)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;

@@ -1,12 +1,14 @@
 //! The ways out to workspaces: the drivers that make them and the client of the program inside.
 //!
-//! A driver ([`namespace`]) implements [`reeve_gate::workspace::WorkspaceDriver`]; what it hands out is a
+//! A driver ([`namespace`], [`docker`]) implements [`reeve_gate::workspace::WorkspaceDriver`]; what it hands out is a
 //! [`client::RuntimeClient`], which speaks to `reeve-runtime` inside. Whatever comes from inside is hostile input.
 
 pub mod client;
+pub mod docker;
 pub mod namespace;
 pub mod templates;
 
 pub use client::RuntimeClient;
+pub use docker::{DockerDriver, DockerOptions};
 pub use namespace::{NamespaceDriver, NamespaceOptions};
 pub use templates::{Template, Templates};

@@ -6,6 +6,7 @@ mod vibecode;
 mod vibecode_auth;
 mod vibecode_files;
 mod vibecode_run;
+mod vibecode_watch;
 mod vibecoding;
 
 use crate::declare::Routes;
@@ -13,5 +14,5 @@ use crate::declare::Routes;
 pub(crate) fn declare(routes: Routes) -> Routes {
     let routes = vibecode_auth::declare(helpdesk::declare(routes));
     let routes = vibecode_run::declare(vibecode_files::declare(vibecode::declare(routes)));
-    vibecoding::declare(routes)
+    vibecoding::declare(vibecode_watch::declare(routes))
 }

@@ -38,6 +38,7 @@ pub(crate) fn declare(routes: Routes) -> Routes {
         .alias(USE, &at("/container/files/tree"), routes!(tree))
         .alias(USE, &at("/container/files/read"), routes!(read))
         .alias(USE, &at("/container/files/write"), with_content(routes!(write)))
+        .alias(USE, &at("/container/cleanup"), routes!(clean_up))
         .alias(USE, &at("/container/{id}"), routes!(remove))
         .alias(USE, &at("/container/{id}/status"), routes!(vibecode::container_status))
         .socket_alias(USE, &at("/container/{id}/terminal"), routes!(terminal))
@@ -129,6 +130,13 @@ async fn write(State(app): State<App>, caller: Caller, given: Given) -> Result<J
     let (asker, id) = (asker(&app, &caller)?, given.session()?);
     let saved = service(&app.platform)?.save(&asker, &id, wanted, Content::Bytes(bytes)).await?;
     Ok(Json(json!({"success": true, "file_path": saved.path.to_string(), "etag": saved.etag})))
+}
+
+/// Lets the idle rest now; they would have rested soon by themselves.
+#[utoipa::path(post, path = "/api/vibecoding/container/cleanup", responses((status = 200, description = "It is done.")))]
+async fn clean_up(State(app): State<App>, _: Caller) -> Result<Json<Value>, Undone> {
+    service(&app.platform)?.suspend_idle().await;
+    Ok(Json(json!({"success": true, "message": "what nobody used for long enough is suspended"})))
 }
 
 /// Puts a session into the trash.

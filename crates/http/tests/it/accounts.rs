@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::platform::{Answer, Client, Setup, TestPlatform};
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A clock that stands still until it is told to go on.
 pub(crate) struct StandingClock(Mutex<Timestamp>);

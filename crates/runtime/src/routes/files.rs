@@ -57,7 +57,7 @@ pub(super) async fn route(runtime: &Arc<Runtime>, noun: &str, request: Request<I
         ("content", &Method::GET) => read(files, &request).await,
         ("content", &Method::PUT) => save(files, request).await,
         ("search", &Method::POST) => search(runtime, read_json(request).await?).await,
-        ("archive", &Method::GET) => archive(runtime, &request),
+        ("archive", &Method::GET) => archive(runtime, &request).await,
         ("extract", &Method::POST) => extract(runtime, request).await,
         ("watch", &Method::GET) => watch(runtime).await,
         ("stat" | "tree" | "trash" | "operations" | "content" | "search" | "archive" | "extract" | "watch", _) => {
@@ -261,11 +261,14 @@ pub(super) fn walk(walks: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Works
     })
 }
 
-fn archive(runtime: &Arc<Runtime>, request: &Request<Incoming>) -> Outcome {
+async fn archive(runtime: &Arc<Runtime>, request: &Request<Incoming>) -> Outcome {
     let query = Query::of(request);
     let (path, format) = (query.path()?, format_of(&query)?);
     let walk = walk(&runtime.walks)?;
     let files = runtime.files.clone();
+    // What is not there is an answer of its own; what fails later breaks the stream off.
+    let (looked_at, wanted) = (files.clone(), path.clone());
+    blocking(move || looked_at.stat(&wanted)).await?;
     let (tell, told) = mpsc::channel::<io::Result<Bytes>>(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut to = OutOfThread::new(tell);

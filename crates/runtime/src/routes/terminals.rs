@@ -94,7 +94,11 @@ impl Screen {
             tokio::select! {
                 Some(word) = self.said.recv() => self.control(&word).await?,
                 shown = client.next() => match shown {
-                    Some(Shown::Bytes(bytes)) => self.frame(BYTES, &bytes).await?,
+                    Some(Shown::Bytes(bytes)) => {
+                        self.frame(BYTES, &bytes).await?;
+                        // Between two pieces of a flood, keystrokes and others have their turn.
+                        tokio::task::yield_now().await;
+                    }
                     Some(Shown::Last(word)) => {
                         self.control(&word).await?;
                         return self.write.shutdown().await;

@@ -8,9 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use rustix::termios::{LocalModes, SpecialCodeIndex};
+use rustix::termios::{LocalModes, QueueSelector, SpecialCodeIndex};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+
+use super::pty;
 
 /// Bytes that may wait for a program that does not read.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
@@ -71,8 +73,16 @@ impl Input {
                 self.more.notified().await;
                 continue;
             }
-            self.interrupt_if_stuck(&piece, terminal);
-            let Ok(mut ready) = terminal.writable().await else { return };
+            if self.has_interrupt(&piece, terminal) && !writable_now(terminal) {
+                self.make_way_for_interrupt(terminal);
+                continue;
+            }
+            let ready = tokio::select! {
+                ready = terminal.writable() => ready,
+                // Something else may stand in front now.
+                () = self.more.notified() => continue,
+            };
+            let Ok(mut ready) = ready else { return };
             match ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), &piece)?)) {
                 Ok(Ok(written)) => self.written(written),
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -82,17 +92,23 @@ impl Input {
         }
     }
 
-    /// A terminal whose program reads nothing takes no more keystrokes, and would not see an interrupt.
-    fn interrupt_if_stuck(&self, piece: &[u8], terminal: &AsyncFd<OwnedFd>) {
-        let Some(key) = interrupt(terminal).filter(|key| piece.contains(key)) else { return };
-        if !writable_now(terminal) {
-            if let Ok(group) = rustix::termios::tcgetpgrp(terminal) {
-                let _gone = rustix::process::kill_process_group(group, Signal::INT);
-            }
-            let mut waiting = self.waiting();
-            let until = waiting.iter().position(|byte| *byte == key).map_or(0, |at| at + 1);
-            waiting.drain(..until);
+    fn has_interrupt(&self, piece: &[u8], terminal: &AsyncFd<OwnedFd>) -> bool {
+        interrupt(terminal).is_some_and(|key| piece.contains(&key))
+    }
+
+    /// A terminal whose program reads nothing takes no more keystrokes, and would not see an interrupt: what the program
+    /// has not read is thrown away, as an interrupt does, and the program in front is told.
+    fn make_way_for_interrupt(&self, terminal: &AsyncFd<OwnedFd>) {
+        let Some(key) = interrupt(terminal) else { return };
+        if let Ok(program_side) = pty::program_side(terminal.get_ref()) {
+            let _nothing_waits = rustix::termios::tcflush(&program_side, QueueSelector::IFlush);
         }
+        if let Ok(group) = rustix::termios::tcgetpgrp(terminal) {
+            let _gone = rustix::process::kill_process_group(group, Signal::INT);
+        }
+        let mut waiting = self.waiting();
+        let until = waiting.iter().position(|byte| *byte == key).map_or(0, |at| at + 1);
+        waiting.drain(..until);
     }
 
     fn peek(&self) -> Vec<u8> {

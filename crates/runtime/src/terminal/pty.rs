@@ -21,7 +21,7 @@ pub(super) fn open(cols: u16, rows: u16) -> io::Result<Pty> {
     let master = rustix::pty::openpt(flags)?;
     rustix::pty::grantpt(&master)?;
     rustix::pty::unlockpt(&master)?;
-    let program = rustix::pty::ioctl_tiocgptpeer(&master, flags)?;
+    let program = program_side(&master)?;
     set_size(&master, cols, rows)?;
     let mut modes = rustix::termios::tcgetattr(&program)?;
     modes.input_modes |= InputModes::IUTF8;
@@ -29,6 +29,11 @@ pub(super) fn open(cols: u16, rows: u16) -> io::Result<Pty> {
     let status = rustix::fs::fcntl_getfl(&master)?;
     rustix::fs::fcntl_setfl(&master, status | OFlags::NONBLOCK)?;
     Ok(Pty { master, program })
+}
+
+/// The program's side once more. Whoever holds it keeps the terminal from ending, so it is not to be held for long.
+pub(super) fn program_side(master: impl AsFd) -> rustix::io::Result<OwnedFd> {
+    rustix::pty::ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
 }
 
 pub(super) fn set_size(terminal: impl AsFd, cols: u16, rows: u16) -> rustix::io::Result<()> {

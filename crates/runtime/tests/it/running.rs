@@ -60,6 +60,7 @@ impl Running {
         for name in ["workspace", "tmp"] {
             std::fs::create_dir(dir.path().join(name)).expect("a directory");
         }
+        std::fs::write(dir.path().join("tmp/.inputrc"), "set enable-bracketed-paste off\n").expect("a file");
         prepare(&dir.path().join("workspace"));
         Self::start_in(dir, before, variables).await
     }

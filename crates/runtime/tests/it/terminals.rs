@@ -116,7 +116,7 @@ async fn a_hundred_megabytes_pass_without_a_byte_lost_and_without_memory() {
         counted += bytes.iter().filter(|byte| **byte == b'~').count();
         tail.extend_from_slice(&bytes);
         tail.drain(..tail.len().saturating_sub(64));
-        viewer.control(&TerminalInput::Ack { bytes: u64::try_from(bytes.len()).expect("a length") }).await;
+        viewer.acknowledge().await;
     }
     let grown = resident(runtime.pid()).saturating_sub(before);
     assert_eq!(counted, 100_000_000);
@@ -136,7 +136,7 @@ async fn a_viewer_that_acknowledges_is_sent_no_more_than_a_window() {
         assert!(received < 1 << 20, "the window is bounded");
     }
     assert!(received > 100_000, "{received}");
-    viewer.control(&TerminalInput::Ack { bytes: u64::try_from(received).expect("a length") }).await;
+    viewer.acknowledge().await;
     assert!(!viewer.bytes().await.is_empty(), "it goes on when what was sent was shown");
 }
 
@@ -276,7 +276,7 @@ async fn there_are_only_so_many_and_only_of_sane_sizes() {
 async fn what_is_no_frame_ends_the_view_and_not_the_terminal() {
     let runtime = Running::start().await;
     let id = open(&runtime, json!({})).await;
-    for frame in [&[9u8, 0, 0, 0, 1, 0][..], &[0, 0xff, 0xff, 0xff, 0xff], &[1, 0, 1, 0, 0]] {
+    for frame in [&[9u8, 0, 0, 0, 1, 0][..], &[0, 0xff, 0xff, 0xff, 0xff], &[1, 0, 1, 0, 1]] {
         let mut viewer = Viewer::attach(&runtime, &id).await;
         viewer.raw(frame).await;
         viewer.until_closed().await;

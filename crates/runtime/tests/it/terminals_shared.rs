@@ -22,6 +22,7 @@ pub(crate) async fn open(runtime: &Running, wanted: Value) -> String {
 pub(crate) struct Viewer {
     read: ReadHalf<TokioIo<Upgraded>>,
     write: WriteHalf<TokioIo<Upgraded>>,
+    unacknowledged: usize,
     pub(crate) ready: TerminalOutput,
 }
 
@@ -46,7 +47,7 @@ impl Viewer {
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         let upgraded = hyper::upgrade::on(response).await.expect("an upgrade");
         let (read, write) = tokio::io::split(TokioIo::new(upgraded));
-        let mut viewer = Self { read, write, ready: TerminalOutput::Pong { t: 0 } };
+        let mut viewer = Self { read, write, unacknowledged: 0, ready: TerminalOutput::Pong { t: 0 } };
         viewer.ready = viewer.word().await;
         Some(viewer)
     }
@@ -59,6 +60,12 @@ impl Viewer {
 
     pub(crate) async fn control(&mut self, control: &TerminalInput) {
         self.frame(1, &serde_json::to_vec(control).expect("JSON")).await;
+    }
+
+    /// Says that everything was shown that has come.
+    pub(crate) async fn acknowledge(&mut self) {
+        let bytes = u64::try_from(std::mem::take(&mut self.unacknowledged)).expect("a length");
+        self.control(&TerminalInput::Ack { bytes }).await;
     }
 
     pub(crate) async fn raw(&mut self, bytes: &[u8]) {
@@ -80,7 +87,10 @@ impl Viewer {
         let mut payload = vec![0; length as usize];
         self.read.read_exact(&mut payload).await.expect("a payload");
         Some(match kind {
-            0 => Frame::Bytes(payload),
+            0 => {
+                self.unacknowledged += payload.len();
+                Frame::Bytes(payload)
+            }
             1 => Frame::Word(serde_json::from_slice(&payload).expect("control")),
             other => panic!("a frame of kind {other}"),
         })

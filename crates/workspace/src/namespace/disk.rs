@@ -6,12 +6,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reeve_types::WorkspaceError;
 use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::failure::cannot;
@@ -21,6 +22,8 @@ use super::layout::{Layout, make_private};
 pub(super) const DIRECTORIES: [&str; 3] = ["files", "home", "run"];
 /// A file system needs room of its own besides what it offers.
 const OVERHEAD_BYTES: u64 = 24 << 20;
+/// How much is copied at once where the kernel does not copy by itself.
+const PIECE_BYTES: usize = 256 * 1024;
 /// Smallest image.
 const IMAGE_BYTES_MIN: u64 = 32 << 20;
 
@@ -150,9 +153,9 @@ pub(super) fn is_mount(path: &Path) -> bool {
 pub(super) fn unmount(path: &Path) -> io::Result<()> {
     while is_mount(path) {
         match rustix::mount::unmount(path, UnmountFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Ok(()) | Err(Errno::INVAL) => {}
             // Somebody still looks into it. It goes when they are through; nobody new gets in.
-            Err(rustix::io::Errno::BUSY) => rustix::mount::unmount(path, UnmountFlags::DETACH)?,
+            Err(Errno::BUSY) => rustix::mount::unmount(path, UnmountFlags::DETACH)?,
             Err(error) => return Err(error.into()),
         }
     }
@@ -216,20 +219,50 @@ pub(super) fn copy_data(source: &File, target: &File, size: u64) -> io::Result<(
     while at < size {
         let begin = match rustix::fs::seek(source, SeekFrom::Data(at)) {
             Ok(begin) => begin,
-            Err(rustix::io::Errno::NXIO) => return Ok(()),
+            Err(Errno::NXIO) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         let end = rustix::fs::seek(source, SeekFrom::Hole(begin))?.min(size);
-        let (mut from, mut to) = (begin, begin);
-        while from < end {
-            let left = usize::try_from(end - from).unwrap_or(usize::MAX);
-            if rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), left)? == 0 {
-                return Ok(());
-            }
+        if !copy_span(source, target, begin, end)? {
+            return Ok(());
         }
         at = end.max(at + 1);
     }
     Ok(())
+}
+
+/// Copies from one place to the same place in the other file; tells whether there was that much.
+fn copy_span(source: &File, target: &File, begin: u64, end: u64) -> io::Result<bool> {
+    let (mut from, mut to) = (begin, begin);
+    while from < end {
+        let left = usize::try_from(end - from).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), left) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            // Two file systems, or one that does not do this.
+            Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+                return copy_by_hand(source, target, from, end);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
+}
+
+fn copy_by_hand(source: &File, target: &File, begin: u64, end: u64) -> io::Result<bool> {
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut at = begin;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let piece = buffer.get_mut(..wanted).unwrap_or_default();
+        let count = source.read_at(piece, at)?;
+        if count == 0 {
+            return Ok(false);
+        }
+        target.write_all_at(piece.get(..count).unwrap_or_default(), at)?;
+        at += count as u64;
+    }
+    Ok(true)
 }
 
 fn run(command: &mut Command, what: &str) -> Result<(), WorkspaceError> {

@@ -187,7 +187,7 @@ impl Jail<'_> {
         if let Some(group) = self.cgroups.first() {
             all.bind("--ro-bind", group, CGROUP_INSIDE);
         }
-        all.words(&["--remount-ro", "/", "--chdir", WORKSPACE_ROOT, "--clearenv"]);
+        all.words(&["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORKSPACE_ROOT, "--clearenv"]);
         for (name, value) in self.variables() {
             all.words(&["--setenv", &name, &value]);
         }

@@ -222,10 +222,24 @@ impl Inner {
         held.set_proxy(None);
         held.forget_client();
         self.remove_group(held).await;
-        held.remember(&self.layout, |record| {
-            record.processes = None;
-            record.started = false;
-        })
+        self.unless_gone(
+            held,
+            held.remember(&self.layout, |record| {
+                record.processes = None;
+                record.started = false;
+            }),
+        )
+    }
+
+    /// What has been removed already needs no record; and a full disk must not keep anybody from making room.
+    fn unless_gone(&self, held: &Held, remembered: Result<(), WorkspaceError>) -> Result<(), WorkspaceError> {
+        match remembered {
+            Err(error) if error.code == ProblemCode::DiskFull || !self.layout.own(&held.key).exists() => {
+                tracing::debug!(%error, "a workspace that ends is not written down");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// The first process inside passes no signal on, so everything else is asked by itself.
@@ -259,7 +273,7 @@ impl Inner {
 
     /// Removes a box with everything that belongs to it.
     pub(super) async fn discard(&self, held: &Held) -> Result<(), WorkspaceError> {
-        held.remember(&self.layout, |record| record.removing = true)?;
+        self.unless_gone(held, held.remember(&self.layout, |record| record.removing = true))?;
         self.end(held, false).await?;
         self.detach(held).await?;
         let (layout, key) = (self.layout.clone(), held.key.clone());

@@ -91,7 +91,6 @@ impl Pool {
         None
     }
 
-    #[cfg(test)]
     fn ready(&self) -> usize {
         self.shelves().iter().map(|shelf| shelf.ready.len()).sum()
     }
@@ -155,6 +154,11 @@ async fn discard(inner: &Arc<Inner>, spare: &Held) {
 }
 
 impl NamespaceDriver {
+    /// How many spare boxes are ready.
+    pub fn spares_ready(&self) -> usize {
+        self.0.pool.ready()
+    }
+
     /// Ends the spares that are ready.
     pub(super) async fn drop_spares(&self) {
         for spare in self.0.pool.clear() {

@@ -2,9 +2,13 @@
 
 mod archives;
 mod files;
+mod guide;
 mod lifecycle;
 mod neighbours;
+mod page;
+mod previews;
 mod programs;
+mod rates;
 mod saving;
 mod server;
 mod sockets;

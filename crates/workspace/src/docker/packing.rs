@@ -1,0 +1,138 @@
+//! The files of a workspace as a tar stream, out and in. What comes in is hostile, so it is unpacked by the user of
+//! workspaces in a container that could do no more than the workspace itself.
+
+use bollard::container::LogOutput;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use reeve_gate::workspace::ByteStream;
+use reeve_types::workspace::WorkspaceSpec;
+use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
+use tokio::io::AsyncWriteExt as _;
+
+use super::chores::{Begun, Chore, Hands, Words};
+use super::container::{FILES_INSIDE, volume};
+use super::{Inner, asking};
+
+/// Packs everything. The names begin at the top of the workspace.
+const PACK: &str =
+    "exec tar -C /workspace --format=pax --xattrs --xattrs-include='user.*' --numeric-owner --sparse -cf - .";
+/// A file that changed while it was read is told with 1, and is no failure.
+const PACK_GOOD: [i64; 2] = [0, 1];
+/// Unpacks everything for the user who unpacks it.
+const UNPACK: &str = "exec tar -C /workspace --xattrs --xattrs-include='user.*' --no-same-owner -p -xf -";
+/// A stream may be a little longer than the files it holds.
+const STREAM_OVERHEAD: u64 = 64 << 20;
+
+impl Inner {
+    /// All files as a stream. Whether the workspace runs or not.
+    pub(super) async fn export(&self, workspace: &WorkspaceId) -> Result<ByteStream, WorkspaceError> {
+        let known = self.engine.reach().await?;
+        let files = self.files_of(&known, workspace).await?;
+        let chore = Chore {
+            workspace,
+            image: &files.image,
+            script: PACK,
+            hands: Hands::Reader,
+            mounts: vec![volume(files.name.clone(), FILES_INSIDE, true)],
+            reads: false,
+        };
+        let begun = self.begin_chore(&known, chore).await?;
+        Ok(Box::pin(futures_util::stream::unfold(Some((begun, Words::default())), next_piece)))
+    }
+
+    /// New volumes with the files of a stream.
+    pub(super) async fn import(&self, spec: WorkspaceSpec, files: ByteStream) -> Result<(), WorkspaceError> {
+        asking::check(&spec)?;
+        let image = asking::image_of(self.template(&spec.template)?)?;
+        let known = self.engine.reach().await?;
+        let held = self.workspaces.get(&spec.id);
+        let _busy = held.busy.lock().await;
+        if self.layout.is_complete(&spec.id) {
+            let said = format!("{} is there already; import into a new workspace", spec.id);
+            return Err(WorkspaceError::new(ProblemCode::AlreadyExists, said));
+        }
+        let made = async {
+            let target = self.make_volumes(&known, &spec, image).await?;
+            let chore = Chore {
+                workspace: &spec.id,
+                image,
+                script: UNPACK,
+                hands: Hands::Owner,
+                mounts: vec![volume(target.name, FILES_INSIDE, false)],
+                reads: true,
+            };
+            let begun = self.begin_chore(&known, chore).await?;
+            feed(begun, files, spec.limits.disk_bytes.saturating_add(STREAM_OVERHEAD)).await?;
+            self.complete(&spec.id).await
+        };
+        let made = made.await;
+        self.undo_unless(&known, &spec.id, made).await
+    }
+}
+
+type Packing = Option<(Begun, Words)>;
+
+/// The next bytes of the stream; at its end, whether it is whole.
+async fn next_piece(packing: Packing) -> Option<(std::io::Result<Bytes>, Packing)> {
+    let (mut begun, mut words) = packing?;
+    loop {
+        match begun.output.next().await {
+            Some(Ok(LogOutput::StdOut { message } | LogOutput::Console { message })) => {
+                return Some((Ok(message), Some((begun, words))));
+            }
+            Some(Ok(LogOutput::StdErr { message })) => words.complain(&message),
+            Some(Ok(LogOutput::StdIn { .. })) => {}
+            Some(Err(error)) => return Some((Err(std::io::Error::other(error)), None)),
+            None => {
+                let finished = begun.finish(words, &PACK_GOOD).await;
+                return finished.err().map(|error| (Err(std::io::Error::other(error)), None));
+            }
+        }
+    }
+}
+
+/// Gives a stream to a chore, and hears what it says meanwhile.
+async fn feed(mut begun: Begun, mut files: ByteStream, room: u64) -> Result<(), WorkspaceError> {
+    let mut output = std::mem::replace(&mut begun.output, Box::pin(futures_util::stream::empty()));
+    let listening = async {
+        let mut words = Words::default();
+        while let Some(Ok(piece)) = output.next().await {
+            words.hear(&piece);
+        }
+        words
+    };
+    let input = begun.input.take();
+    let giving = async {
+        let Some(mut input) = input else { return Ok(()) };
+        let mut given = 0_u64;
+        while let Some(piece) = files.next().await {
+            let piece = piece.map_err(|error| broken(&format!("the stream broke off: {error}")))?;
+            given = given.saturating_add(piece.len() as u64);
+            if given > room {
+                let said = "the files are larger than the workspace's disk; give it more, or leave some out";
+                return Err(WorkspaceError::new(ProblemCode::DiskFull, said));
+            }
+            if input.write_all(&piece).await.is_err() {
+                // It has ended; why is in its words.
+                return Ok(());
+            }
+        }
+        // The end of what it reads; one that has ended already has no need of it.
+        let _ended = input.shutdown().await;
+        Ok(())
+    };
+    tokio::pin!(listening);
+    tokio::pin!(giving);
+    let words = tokio::select! {
+        given = &mut giving => {
+            given?;
+            listening.await
+        }
+        words = &mut listening => words,
+    };
+    begun.finish(words, &[0]).await.map(drop)
+}
+
+fn broken(said: &str) -> WorkspaceError {
+    WorkspaceError::new(ProblemCode::BadRequest, said)
+}
