@@ -1,10 +1,10 @@
 # The commands of the project. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint bench build release
+.PHONY: help up demo test test-postgres lint bench build release
 
 help: ## List the commands
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## Find, explain, fix under approval and prove one real database fault (YES=1 approves by itself)
 	@scripts/ensure build postgres
@@ -17,8 +17,12 @@ up: ## Build and start Reeve; it prints a link that signs you in (ARGS="--driver
 	@target/debug/reeve up $(ARGS)
 
 test: ## Install what the tests need and run them all
-	@scripts/ensure build postgres sandbox tests
+	@scripts/ensure build postgres sandbox tests web
 	@scripts/test
+
+test-postgres: ## Run the tests of databases against PostgreSQL 13, 14, 15, 16, 17 and 18 (needs npm)
+	@scripts/ensure build postgres sandbox tests
+	@scripts/postgres-versions test
 
 lint: ## Formatting and clippy, as CI runs them
 	@scripts/ensure build

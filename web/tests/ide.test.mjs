@@ -158,6 +158,38 @@ describe('editing', () => {
   });
 });
 
+describe('two editors side by side', () => {
+  it('show one text, whichever it is typed in', async () => {
+    await page.keyboard.press('ControlOrMeta+\\');
+    const second = page.getByRole('region', { name: 'Second editor' }).locator('.cm-content');
+    await second.waitFor();
+    await page.waitForFunction(() => document.activeElement?.closest('[aria-label="Second editor"]'));
+    await page.keyboard.press('ControlOrMeta+End');
+    await page.keyboard.insertText('typed on the right\n');
+    await page.getByRole('region', { name: 'Editor', exact: true }).getByText('typed on the right').waitFor();
+    await page.keyboard.press('ControlOrMeta+1');
+    await page.keyboard.press('ControlOrMeta+End');
+    await page.keyboard.insertText('typed on the left\n');
+    await second.getByText('typed on the left').waitFor();
+    await page.keyboard.press('ControlOrMeta+z');
+    await second.getByText('typed on the left').waitFor({ state: 'detached' });
+    await page.keyboard.press('ControlOrMeta+s');
+    await saved.waitFor();
+    assert.ok((await read('notes.txt')).endsWith('typed on the right\n'));
+    assert.deepEqual(await barriers(page), []);
+  });
+
+  it('are remembered, and one goes with its last tab', async () => {
+    await page.reload();
+    const second = page.getByRole('region', { name: 'Second editor' });
+    await second.locator('.cm-content').getByText('typed on the right').waitFor();
+    await second.locator('.cm-content').click();
+    await page.keyboard.press('Alt+w');
+    await second.waitFor({ state: 'detached' });
+    await page.getByRole('region', { name: 'Editor', exact: true }).getByText('typed on the right').waitFor();
+  });
+});
+
 describe('the terminal', () => {
   it('echoes what is typed and done', async () => {
     await page.keyboard.press('ControlOrMeta+`');
@@ -201,6 +233,15 @@ describe('the terminal', () => {
     await page.locator('.lamp.open').first().waitFor();
     await page.getByRole('tab', { name: 'server.py' }).waitFor();
     await type('echo still-$((1+3))');
+    await screen('still-4').waitFor();
+  });
+
+  it('is one of several, side by side', async () => {
+    await page.getByRole('button', { name: 'Split terminal' }).click();
+    await page.locator('.lamp.open').nth(1).waitFor();
+    assert.equal(await page.locator('.screen.shown').count(), 2);
+    await page.getByRole('list', { name: 'Terminals' }).getByRole('button', { name: /^Close terminal/ }).last().click();
+    await page.getByRole('list', { name: 'Terminals' }).waitFor({ state: 'detached' });
     await screen('still-4').waitFor();
   });
 });
@@ -270,6 +311,55 @@ describe('files', () => {
     await row('renamed.txt').waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Undo' }).click();
     await row('renamed.txt').waitFor();
+  });
+
+  it('are chosen together, cut and pasted, trashed and brought back', async () => {
+    await api('POST', `/workspaces/${id}/files/operations`, { op: 'create_directory', path: 'box' });
+    for (const name of ['a.txt', 'b.txt', 'c.txt']) await theySave(`many-${name}`, name);
+    await row('many-c.txt').waitFor();
+    await row('many-a.txt').click();
+    await row('many-c.txt').click({ modifiers: ['Shift'] });
+    await row('many-b.txt').click({ modifiers: ['ControlOrMeta'] });
+    assert.equal(await files.locator('[aria-selected=true]').count(), 2);
+    await page.keyboard.press('ControlOrMeta+x');
+    await row('box').click();
+    await page.keyboard.press('ControlOrMeta+v');
+    await files.locator('[aria-level="2"]').nth(1).waitFor();
+    assert.equal(await read('box/many-a.txt'), 'a.txt');
+    await row('many-b.txt').click();
+    await page.getByRole('tab', { name: 'many-b.txt', selected: true }).waitFor();
+    await row('renamed.txt').click({ modifiers: ['ControlOrMeta'] });
+    await page.keyboard.press('Delete');
+    await page.getByText('2 entries are in the trash.').waitFor();
+    await row('many-b.txt').waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Undo' }).last().click();
+    await row('many-b.txt').waitFor();
+    await row('renamed.txt').waitFor();
+  });
+
+  it('are uploaded in pieces, which can be stopped and leaves nothing', async () => {
+    await writeFile(join(desktop, 'large.bin'), Buffer.alloc(24 * 1024 * 1024, 7));
+    // The second piece waits until the upload has been stopped.
+    let hold;
+    const held = new Promise((resolve) => (hold = resolve));
+    await page.route('**/files/uploads/*', async (route) => {
+      if (route.request().method() !== 'PATCH' || route.request().headers()['upload-offset'] === '0') return route.continue();
+      await held;
+      await route.continue().catch(() => undefined);
+    });
+    const gone = page.waitForResponse((response) => response.request().method() === 'DELETE' && response.url().includes('/files/uploads/'));
+    await page.locator('input[type=file]').setInputFiles(join(desktop, 'large.bin'));
+    await page.waitForFunction(() => (document.querySelector('.uploads progress')?.value ?? 0) > 0);
+    await page.getByRole('button', { name: 'Stop the upload of large.bin' }).click();
+    await page.getByText('The upload of large.bin was stopped.').waitFor();
+    assert.ok((await gone).ok());
+    hold();
+    await page.unroute('**/files/uploads/*');
+    await page.locator('input[type=file]').setInputFiles(join(desktop, 'large.bin'));
+    await page.getByText('large.bin has been uploaded.').waitFor();
+    await row('large.bin').waitFor();
+    const stat = await (await api('GET', `/workspaces/${id}/files/stat?path=large.bin`)).json();
+    assert.equal(stat.size, 24 * 1024 * 1024);
   });
 });
 

@@ -33,6 +33,8 @@ export async function start() {
   const child = spawn(program, ['up', '--data-dir', data, '--listen', '127.0.0.1:0', '--policy', join(here, 'policy.yaml')], {
     env: environment,
     stdio: ['ignore', 'pipe', 'pipe'],
+    // Ctrl-C is for the tests: they remove the workspaces before they end the server.
+    detached: true,
   });
   const log = [];
   const listening = new Promise((resolve, reject) => {

@@ -9,11 +9,11 @@ use reeve_types::ProblemCode;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::auth::{DeniedLog, FailureLimiter};
 use crate::metrics::HttpMetrics;
 use crate::preview::{Admitted, Pool, Signer};
 use crate::problem::Problem;
 use crate::rate::{RateLimits, Rates};
+use crate::refusals::{DeniedLog, FailureLimiter};
 use crate::socket::{Invitation, OneTime, PREVIEW_FOR, TICKET_FOR, Ticket};
 
 /// Settings of the API.

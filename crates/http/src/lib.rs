@@ -20,6 +20,7 @@ mod page;
 mod preview;
 mod problem;
 mod rate;
+mod refusals;
 mod routes;
 mod server;
 mod socket;

@@ -102,7 +102,11 @@ fn of_guides(method: &str, path: &str) -> RateClass {
     let files = ["/api/vibecode/files/", "/api/vibecoding/container/files/"];
     let file_call = files.iter().find_map(|root| path.strip_prefix(root));
     match (method, path) {
-        ("POST", "/api/vibecode/exec" | "/api/vibecoding/container/execute") => RateClass::Execution,
+        ("POST", "/api/vibecode/exec" | "/api/vibecode/exec/stream" | "/api/vibecoding/container/execute") => {
+            RateClass::Execution
+        }
+        // Stopping what runs is never refused.
+        ("DELETE", "/api/vibecode/exec/{id}") => RateClass::Free,
         ("POST", "/api/ide/diff/apply") => RateClass::Save,
         ("POST", "/api/auth/refresh" | "/api/auth/logout" | "/api/vibecode/ws-ticket") => RateClass::Free,
         _ if matches!(file_call, Some("save" | "write")) => RateClass::Save,
@@ -327,6 +331,8 @@ mod tests {
             ("POST", "/api/v1/workspaces/{id}/executions", Execution),
             ("POST", "/v1/workspaces/{id}/executions", Execution),
             ("POST", "/api/vibecode/exec", Execution),
+            ("POST", "/api/vibecode/exec/stream", Execution),
+            ("DELETE", "/api/vibecode/exec/{id}", Free),
             ("PUT", "/api/v1/workspaces/{id}/files/content", Save),
             ("POST", "/api/v1/workspaces/{id}/files/uploads", Save),
             ("POST", "/api/vibecode/files/save", Save),

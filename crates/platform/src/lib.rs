@@ -8,6 +8,7 @@
 pub mod accounts;
 pub mod actions;
 pub mod approvals;
+pub mod backup;
 pub mod explain;
 pub mod identity;
 pub mod inventory;

@@ -7,7 +7,8 @@ use reeve_gate::{Clock, Gate, Refusal, Submission};
 use reeve_store::{Store, StoreError};
 use reeve_types::event::SessionPart;
 use reeve_types::{
-    ActionId, ApprovalId, Arguments, Event, EventId, EventType, Origin, Principal, Purpose, TenantId, TraceId,
+    ActionId, ApprovalId, Arguments, Event, EventId, EventType, Origin, Principal, Purpose, ResourceKind, TenantId,
+    TraceId,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -163,6 +164,27 @@ impl Platform {
         TraceId::new(prefix, self.parts.clock.now(), self.parts.clock.random())
     }
 
+    /// Holds a call against who may ask for it at all: workspaces take a role, and one of somebody else's is not there.
+    /// Ways in that ask the gate by [`Platform::run_tool`] need not; those that only ask policy must.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not use workspaces, or the target is none of theirs.
+    pub async fn may_ask_for(
+        &self,
+        principal: &Principal,
+        tool: &str,
+        arguments: &Arguments,
+    ) -> Result<(), PlatformError> {
+        let Some(spec) = self.gate().spec(tool) else { return Ok(()) };
+        match self.workspaces() {
+            Some(workspaces) if spec.resource_kind == ResourceKind::Workspace => {
+                workspaces.may_ask_for(principal, spec, arguments).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Asks the gate for one tool call.
     #[expect(clippy::too_many_arguments, reason = "these are the parts of one request, named at each call")]
     pub async fn run_tool(
@@ -175,8 +197,10 @@ impl Platform {
         trace_id: TraceId,
         origin: Origin,
         user_query: &str,
-    ) -> Result<Submission, Refusal> {
-        self.parts
+    ) -> Result<Submission, PlatformError> {
+        self.may_ask_for(principal, tool, &arguments).await?;
+        let submission = self
+            .parts
             .gate
             .submit(reeve_gate::Request {
                 principal: principal.clone(),
@@ -189,7 +213,8 @@ impl Platform {
                 session: SessionPart::default(),
                 user_query: user_query.to_owned(),
             })
-            .await
+            .await?;
+        Ok(submission)
     }
 
     /// Records one event of the platform itself.
@@ -229,6 +254,7 @@ impl Platform {
         let watch = this.watch_files(stop.clone());
         let stream = this.serve_socket(stop.clone());
         let tend = async {
+            this.settle_backups().await;
             if let Some(workspaces) = this.workspaces() {
                 workspaces.run(stop.clone()).await;
             }

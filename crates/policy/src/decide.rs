@@ -16,7 +16,7 @@ use crate::cache;
 use crate::compile::{Part, glob_name};
 use crate::engine::{Engine, Facts, Fault, Needs, Question, Verdict};
 use crate::matching;
-use crate::model::{Policy, Rule};
+use crate::model::{Party, Policy, Rule};
 use crate::set::{Entry, GlobOf, PolicySet};
 
 /// Who gives an answer.
@@ -102,12 +102,13 @@ impl PolicySet {
             Files::Forbid(answer) => return Ok(vec![answer]),
             Files::Permits(answers, floor) => (answers, floor),
         };
+        let speaking = self.parties.speaking_of(request.principal);
         for group in self.index.candidates(request.class, request.resource.kind) {
             if floor.is_some_and(|floor| group.priority < floor) {
                 break;
             }
             let mut found = Vec::new();
-            for entry in &group.entries {
+            for entry in group.entries.iter().filter(|entry| speaking.has(entry.policy)) {
                 found.extend(self.policy_answer(engine, entry, request)?);
             }
             if !found.is_empty() {
@@ -133,7 +134,7 @@ impl PolicySet {
         if set.is_empty() {
             return Ok(nothing);
         }
-        let question = self.question(engine, Needs::ALL, request)?;
+        let question = self.question(engine, Needs::ALL, None, request)?;
         let satisfied = match engine.evaluate(set, &question) {
             Verdict::Broken(faults) => return Err(Failure::faults(&faults, None)),
             Verdict::Silent => return Ok(nothing),
@@ -162,7 +163,7 @@ impl PolicySet {
         }
     }
 
-    /// The answer of one YAML policy: its first rule that applies, as Cedar evaluates it.
+    /// The answer of one YAML policy that speaks of the principal: its first rule that applies, as Cedar evaluates it.
     fn policy_answer(
         &self,
         engine: &Engine,
@@ -170,9 +171,7 @@ impl PolicySet {
         request: &PolicyRequest<'_>,
     ) -> Result<Option<Answer<'_>>, Failure> {
         let Some(policy) = self.policies.get(entry.policy) else { return Ok(None) };
-        if !matching::principal_fits(&policy.principals, request.principal)
-            || !(policy.short_form || policy.resources.iter().any(|t| matching::target_fits(t, request)))
-        {
+        if !policy.short_form && !policy.resources.iter().any(|t| matching::target_fits(t, request)) {
             return Ok(None);
         }
         for at in &entry.rules {
@@ -237,7 +236,8 @@ impl PolicySet {
         let question = match question {
             Some(question) => question,
             None => {
-                asked = self.question(engine, layer.needs, request)?;
+                let named = self.policies.get(policy_at).map(|policy| policy.principals.as_slice());
+                asked = self.question(engine, layer.needs, named, request)?;
                 &asked
             }
         };
@@ -255,13 +255,15 @@ impl PolicySet {
         }
     }
 
+    /// `named` are the parties that a layer names: of other roles it need not know.
     pub(crate) fn question(
         &self,
         engine: &Engine,
         needs: Needs,
+        named: Option<&[Party]>,
         request: &PolicyRequest<'_>,
     ) -> Result<Question, Failure> {
-        engine.ask(request, needs, &self.facts(needs, request)).map_err(|e| Failure::engine(e.to_string()))
+        engine.ask(request, needs, named, &self.facts(needs, request)).map_err(|e| Failure::engine(e.to_string()))
     }
 
     fn facts(&self, needs: Needs, request: &PolicyRequest<'_>) -> Facts<'_> {

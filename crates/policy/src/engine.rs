@@ -15,7 +15,7 @@ use cedar_policy::{
 };
 use reeve_types::{ActionClass, PolicyRequest, Principal, PrincipalKind};
 
-use crate::model::DAYS;
+use crate::model::{DAYS, Party};
 
 /// The schema that every policy must type-check against, strictly.
 pub(crate) const SCHEMA: &str = include_str!("schema.cedarschema");
@@ -27,6 +27,7 @@ pub(crate) const SCHEMA: &str = include_str!("schema.cedarschema");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Needs {
     pub(crate) principal: bool,
+    pub(crate) tenant: bool,
     pub(crate) kind: bool,
     pub(crate) name: bool,
     pub(crate) namespace: bool,
@@ -46,6 +47,7 @@ impl Needs {
     /// Everything that the schema promises.
     pub(crate) const ALL: Self = Self {
         principal: true,
+        tenant: true,
         kind: true,
         name: true,
         namespace: true,
@@ -147,11 +149,13 @@ impl Engine {
         Schema::from_cedarschema_str(SCHEMA).map(|(s, _)| s).map_err(|e| EngineError::new("read its schema", e))
     }
 
-    /// Puts a request in Cedar's terms, as far as `needs` says.
+    /// Puts a request in Cedar's terms, as far as `needs` says. Of the principal's roles only those are told that `named`
+    /// names, when it is given.
     pub(crate) fn ask(
         &self,
         request: &PolicyRequest<'_>,
         needs: Needs,
+        named: Option<&[Party]>,
         facts: &Facts<'_>,
     ) -> Result<Question, EngineError> {
         let principal = self.uid(request.principal);
@@ -164,7 +168,7 @@ impl Engine {
         };
         let mut entities = Vec::with_capacity(2);
         if needs.principal {
-            entities.push(self.principal_entity(principal.clone(), request.principal)?);
+            entities.extend(self.principal_entity(principal.clone(), request.principal, needs, named)?);
         }
         if needs.any_attribute() {
             entities.push(resource_entity(resource.clone(), request, needs)?);
@@ -172,7 +176,10 @@ impl Engine {
         let entities = if entities.is_empty() {
             Entities::empty()
         } else {
-            Entities::from_entities(entities, None).map_err(|e| EngineError::new("take the request's entities", e))?
+            // Adding closes only what is new over its ancestors, which costs a fraction of making the whole anew.
+            Entities::empty()
+                .add_entities(entities, None)
+                .map_err(|e| EngineError::new("take the request's entities", e))?
         };
         let context = context(request, needs, facts)?;
         let request = Request::new(principal, action.clone(), resource, context, None)
@@ -213,15 +220,29 @@ impl Engine {
     }
 
     /// The principal with its roles and, when it is an agent, with whom it acts for and their roles. All of them are
-    /// direct parents, so no further entities are needed and no chain of agents can close a circle.
-    fn principal_entity(&self, uid: EntityUid, principal: &Principal) -> Result<Entity, EngineError> {
+    /// direct parents, so no further entities are needed and no chain of agents can close a circle. `None` when there is
+    /// nothing to tell but the name.
+    fn principal_entity(
+        &self,
+        uid: EntityUid,
+        principal: &Principal,
+        needs: Needs,
+        named: Option<&[Party]>,
+    ) -> Result<Option<Entity>, EngineError> {
+        let is_named = |role: &String| {
+            named.is_none_or(|named| named.iter().any(|party| matches!(party, Party::Role(named) if named == role)))
+        };
         let mut parents: HashSet<EntityUid> = parties(principal)
-            .flat_map(|party| party.roles.iter())
+            .flat_map(|party| party.roles.iter().filter(|role| is_named(role)))
             .map(|role| EntityUid::from_type_name_and_id(self.role.clone(), EntityId::new(role)))
             .collect();
         parents.extend(parties(principal).skip(1).map(|party| self.uid(party)).filter(|other| *other != uid));
+        if !needs.tenant {
+            return Ok((!parents.is_empty()).then(|| Entity::new_no_attrs(uid, parents)));
+        }
         let tenant = RestrictedExpression::new_string(principal.tenant.as_str().to_owned());
         Entity::new(uid, HashMap::from([("tenant".to_owned(), tenant)]), parents)
+            .map(Some)
             .map_err(|e| EngineError::new("describe the principal", e))
     }
 }

@@ -37,7 +37,7 @@ impl PolicySet {
             Ok(answers) => answers.iter().map(|a| a.voice).collect(),
             Err(failure) => return self.failed(failure),
         };
-        let question = match self.question(engine, Needs::ALL, request) {
+        let question = match self.question(engine, Needs::ALL, None, request) {
             Ok(question) => question,
             Err(failure) => return self.failed(failure),
         };

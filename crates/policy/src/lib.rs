@@ -53,6 +53,7 @@ mod forms;
 mod lint;
 mod matching;
 mod model;
+mod parties;
 mod reader;
 mod set;
 mod source;

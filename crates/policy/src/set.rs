@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::files::{self, FilePolicy};
 use crate::forms;
 use crate::model::{Pattern, Policy, Rule, Schedule};
+use crate::parties::PartyIndex;
 use crate::source::{Format, LoadError, LoadErrors, Place, Source};
 
 /// Part of every digest: raised when the same files would decide differently.
@@ -26,6 +27,7 @@ pub struct PolicySet {
     /// The Cedar form of each rule, in the same places.
     pub(crate) layers: Vec<Vec<Layer>>,
     pub(crate) index: Index,
+    pub(crate) parties: PartyIndex,
     /// By priority, highest first, then by name.
     pub(crate) files: Vec<FilePolicy>,
     /// The policies of Cedar files that could apply to each action class.
@@ -205,6 +207,7 @@ impl PolicySet {
         Ok(Self {
             engine: Some(Engine::new().map_err(|e| defect(&e))?),
             index: Index::of(&policies),
+            parties: PartyIndex::of(&policies),
             schedules: schedules_of(&policies),
             globs: globs_of(&policies),
             policies,
@@ -232,6 +235,7 @@ impl PolicySet {
             policies: Vec::new(),
             layers: Vec::new(),
             index: Index::default(),
+            parties: PartyIndex::default(),
             files: Vec::new(),
             file_sets: [CedarSet::new(), CedarSet::new(), CedarSet::new()],
             schedules: Vec::new(),

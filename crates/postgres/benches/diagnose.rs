@@ -33,7 +33,7 @@ fn main() {
     }
     server.psql("ANALYZE");
     let pgbench = |args: &[&str]| {
-        let mut command = Command::new(server.bin_dir().join("pgbench"));
+        let mut command = Command::new(server.client_program("pgbench"));
         command.args(args).args(["-h", "127.0.0.1", "-p", &server.port().to_string(), "-U", "postgres", "postgres"]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command

@@ -106,8 +106,7 @@ impl Server {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Outcome<Value> {
-        let mut request =
-            self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token);
+        let mut request = self.client.request(method, format!("{}/api/v1{path}", self.url)).bearer_auth(&self.token);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -123,7 +122,8 @@ impl Server {
     }
 
     async fn run(&self, id: &str, argv: &[&str]) -> Outcome<String> {
-        let done = self.call(Method::POST, &format!("/workspaces/{id}/executions"), Some(&json!({"argv": argv}))).await?;
+        let done =
+            self.call(Method::POST, &format!("/workspaces/{id}/executions"), Some(&json!({"argv": argv}))).await?;
         Ok(done["stdout"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -371,7 +371,8 @@ fn nginx_serving(root: &Path, listen: &str) -> String {
 async fn visit(server: &Server, id: &str) -> Outcome<(String, String)> {
     let begun = Instant::now();
     loop {
-        let told = server.call(Method::POST, &format!("/workspaces/{id}/preview"), Some(&json!({"port": PORT}))).await?;
+        let told =
+            server.call(Method::POST, &format!("/workspaces/{id}/preview"), Some(&json!({"port": PORT}))).await?;
         let url = reqwest::Url::parse(told["url"].as_str().ok_or("no address")?)?;
         let host = format!("{}:{}", url.host_str().unwrap_or_default(), url.port().unwrap_or(80));
         let path = format!("{}?{}", url.path(), url.query().unwrap_or_default());
@@ -439,7 +440,8 @@ impl Drop for Outside {
     fn drop(&mut self) {
         for child in &mut self.children {
             // Asked, so that its workers end too.
-            let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+            let _ =
+                rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
             let _ = child.wait();
         }
     }

@@ -2,6 +2,7 @@
 //! it; here is where they are put together and where people meet them.
 
 mod boot;
+mod bundle;
 mod cli;
 mod client;
 mod config;

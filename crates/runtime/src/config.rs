@@ -7,6 +7,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq as _;
 
 use crate::environment::Environment;
+use crate::words;
 
 /// Shortest token, in bytes.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -47,10 +48,23 @@ pub struct Config {
     pub(crate) open: bool,
     /// How long a program of the sandbox runtime API may run.
     pub(crate) sandbox_timeout: Duration,
+    /// The preview process, where there is one.
+    pub(crate) preview: Option<PreviewConfig>,
     /// Directories of control groups in which the kernel's count of kills can be read.
     pub(crate) cgroups: Vec<PathBuf>,
     /// What programs find in their environment.
     pub(crate) environment: Environment,
+}
+
+/// A process that is started with the runtime and kept running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PreviewConfig {
+    /// The program and its arguments.
+    pub(crate) argv: Vec<String>,
+    /// Where its output goes.
+    pub(crate) log: PathBuf,
+    /// Whether it is given its restart key when something was written or run through the sandbox runtime API.
+    pub(crate) hot_restart: bool,
 }
 
 /// Why the runtime cannot be started.
@@ -82,10 +96,9 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Reads the environment: `REEVE_RUNTIME_SOCKET`, `_TOKEN`, `_ROOT`, `_LISTEN`, `_OPEN`, `_CGROUPS` and
-    /// `SANDBOX_EXEC_TIMEOUT_S`.
+    /// Reads the environment: `REEVE_RUNTIME_SOCKET`, `_TOKEN`, `_ROOT`, `_LISTEN`, `_OPEN`, `_CGROUPS`, `_PREVIEW`,
+    /// `_PREVIEW_LOG`, `_HOT_RESTART` and `SANDBOX_EXEC_TIMEOUT_S`.
     pub fn from_environment() -> Result<Self, ConfigError> {
-        let get = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let token =
             get("REEVE_RUNTIME_TOKEN").filter(|token| token.len() >= TOKEN_BYTES_MIN).ok_or(ConfigError::Token)?;
         let socket = path("REEVE_RUNTIME_SOCKET", get("REEVE_RUNTIME_SOCKET"), "/run/reeve/runtime.sock")?;
@@ -100,11 +113,27 @@ impl Config {
             listen: get("REEVE_RUNTIME_LISTEN").map(|value| address(&value)).transpose()?,
             open: get("REEVE_RUNTIME_OPEN").is_some_and(|value| value == "1"),
             sandbox_timeout: get("SANDBOX_EXEC_TIMEOUT_S").map_or(Ok(SANDBOX_TIMEOUT), |value| seconds(&value))?,
+            preview: get("REEVE_RUNTIME_PREVIEW").map(|command| preview(&command)).transpose()?,
             cgroups: cgroups.split(':').filter(|directory| directory.starts_with('/')).map(PathBuf::from).collect(),
             environment: Environment::of_programs(variables, &root.to_string_lossy()),
             root,
         })
     }
+}
+
+fn get(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn preview(command: &str) -> Result<PreviewConfig, ConfigError> {
+    let takes = "a command line without a shell, as in `npm run dev -- --port 3000`";
+    let wrong = || ConfigError::Value { name: "REEVE_RUNTIME_PREVIEW", value: command.to_owned(), takes };
+    let argv = words::split(command).ok().filter(|argv| !argv.is_empty()).ok_or_else(wrong)?;
+    Ok(PreviewConfig {
+        argv,
+        log: path("REEVE_RUNTIME_PREVIEW_LOG", get("REEVE_RUNTIME_PREVIEW_LOG"), "/tmp/preview.log")?,
+        hot_restart: get("REEVE_RUNTIME_HOT_RESTART").is_some_and(|value| value == "1"),
+    })
 }
 
 fn path(name: &'static str, value: Option<String>, usual: &str) -> Result<PathBuf, ConfigError> {

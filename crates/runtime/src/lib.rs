@@ -18,6 +18,7 @@ mod memory;
 mod output;
 mod place;
 mod ports;
+mod preview;
 mod routes;
 mod runtime;
 pub mod serve;

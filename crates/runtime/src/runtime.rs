@@ -12,6 +12,7 @@ use crate::files::Files;
 use crate::hardening::Hardening;
 use crate::memory::OutOfMemory;
 use crate::place::Place;
+use crate::preview::Preview;
 use crate::supervise::Supervisors;
 use crate::terminals::Terminals;
 
@@ -29,6 +30,7 @@ pub(crate) struct Runtime {
     pub(crate) supervisors: Arc<Supervisors>,
     pub(crate) executions: Executions,
     pub(crate) terminals: Terminals,
+    pub(crate) preview: Option<Arc<Preview>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) walks: Arc<Semaphore>,
     pub(crate) watchers: Arc<Semaphore>,
@@ -48,6 +50,9 @@ impl Runtime {
             OutOfMemory::new(&config.cgroups),
             Arc::clone(&activity),
         );
+        let preview = config.preview.clone().map(|preview| {
+            Arc::new(Preview::new(preview, Arc::clone(&place), Arc::clone(&supervisors), environment.clone()))
+        });
         let terminals =
             Terminals::new(Arc::clone(&place), Arc::clone(&supervisors), environment, Arc::clone(&activity));
         Ok(Self {
@@ -58,6 +63,7 @@ impl Runtime {
             supervisors,
             executions,
             terminals,
+            preview,
             activity,
             walks: Arc::new(Semaphore::new(WALKS_MAX)),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),

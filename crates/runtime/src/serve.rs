@@ -80,6 +80,9 @@ async fn run(runtime: Arc<Runtime>) -> Result<(), ServeError> {
     let mut child = signal(SignalKind::child()).map_err(caught)?;
     listen(&runtime).await?;
     tokio::spawn(sweep(Arc::clone(&runtime)));
+    if let Some(preview) = runtime.preview.clone() {
+        tokio::spawn(async move { preview.keep_running().await });
+    }
     loop {
         tokio::select! {
             _ = child.recv() => runtime.supervisors.reap(),
@@ -89,6 +92,9 @@ async fn run(runtime: Arc<Runtime>) -> Result<(), ServeError> {
     }
     for socket in [&runtime.config.socket, &runtime.config.dial_socket] {
         let _gone = std::fs::remove_file(socket);
+    }
+    if let Some(preview) = &runtime.preview {
+        preview.end();
     }
     runtime.terminals.close_all();
     runtime.executions.cancel_all();

@@ -103,7 +103,7 @@ fn command(order: &Order) -> Result<Command, Failure> {
 
 /// Reaps whatever dies below, tells how the program ended, and leaves when nothing is left.
 fn watch_over(program: Pid, socket: UnixStream) -> io::Result<()> {
-    tell(&socket, &Report::Started)?;
+    tell(&socket, &Report::Started { pid: program.as_raw_nonzero().get() })?;
     let orders = socket.try_clone()?;
     thread::Builder::new().stack_size(64 * 1024).spawn(move || obey(&orders))?;
     loop {

@@ -58,6 +58,7 @@ struct Screen {
     history: History,
     clients: Clients,
     ever_attached: bool,
+    pid: Option<i32>,
     exit_code: Option<i32>,
 }
 
@@ -115,10 +116,34 @@ impl Terminal {
         self.input.push(bytes, &self.master).await
     }
 
+    /// The process of its program, once it has been started.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.screen().pid
+    }
+
+    /// Waits until its program has been started; nothing when it could not be.
+    pub(crate) async fn started(&self) -> Option<i32> {
+        let mut news = self.news.subscribe();
+        loop {
+            news.borrow_and_update();
+            let (pid, over) = {
+                let screen = self.screen();
+                (screen.pid, screen.exit_code.is_some())
+            };
+            if pid.is_some() || over || news.changed().await.is_err() {
+                return pid;
+            }
+        }
+    }
+
+    /// The process in front.
+    fn front(&self) -> Option<i32> {
+        rustix::termios::tcgetpgrp(&self.master).ok().map(|group| group.as_raw_nonzero().get())
+    }
+
     /// The name of the program in front.
     fn title(&self) -> String {
-        let group = rustix::termios::tcgetpgrp(&self.master).ok();
-        let name = group.and_then(|group| fs::read_to_string(format!("/proc/{}/comm", group.as_raw_nonzero())).ok());
+        let name = self.front().and_then(|group| fs::read_to_string(format!("/proc/{group}/comm")).ok());
         let name = name.map(|name| name.trim_end().to_owned()).filter(|name| !name.is_empty());
         name.unwrap_or_else(|| self.program.clone())
     }

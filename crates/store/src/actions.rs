@@ -204,9 +204,17 @@ impl Store {
 
     /// Actions of all tenants that a stopped process left between two states: running, or approved and not begun.
     pub async fn interrupted_actions(&self) -> Result<Vec<StoredAction>, StoreError> {
-        self.read(|db| {
-            let sql =
-                format!("SELECT {COLUMNS} FROM actions WHERE state IN ('approved', 'running') ORDER BY created_us");
+        self.actions_in("'approved', 'running'").await
+    }
+
+    /// Actions of all tenants that may still come to run, or run: what they need must stay.
+    pub async fn unsettled_actions(&self) -> Result<Vec<StoredAction>, StoreError> {
+        self.actions_in("'awaiting_approval', 'approved', 'running'").await
+    }
+
+    async fn actions_in(&self, states: &'static str) -> Result<Vec<StoredAction>, StoreError> {
+        self.read(move |db| {
+            let sql = format!("SELECT {COLUMNS} FROM actions WHERE state IN ({states}) ORDER BY created_us");
             let mut statement = db.prepare_cached(&sql)?;
             let rows = statement.query_map([], raw)?;
             rows.map(|row| action(row?)).collect()

@@ -140,9 +140,8 @@ pub(crate) fn end_of(db: &Connection, schema: &str) -> Result<(u64, Digest), Sto
 
 /// The hash of one record of a log.
 pub(crate) fn hash_at(audit: &Connection, seq: u64) -> Result<Option<Digest>, StoreError> {
-    let found: Option<Vec<u8>> = audit
-        .query_row("SELECT event_hash FROM events WHERE seq = ?1", [signed(seq)], |row| row.get(0))
-        .optional()?;
+    let found: Option<Vec<u8>> =
+        audit.query_row("SELECT event_hash FROM events WHERE seq = ?1", [signed(seq)], |row| row.get(0)).optional()?;
     found.map(|hash| digest(&hash)).transpose()
 }
 

@@ -135,8 +135,9 @@ impl BackupSummary {
     /// The directory is no whole backup, or a newer version wrote it.
     pub fn read(dir: &Path) -> Result<Self, BackupError> {
         let unusable = |reason: String| BackupError::Unusable { path: dir.to_owned(), reason };
-        let text = std::fs::read_to_string(dir.join(MANIFEST))
-            .map_err(|error| unusable(format!("its {MANIFEST} cannot be read ({error}); the backup may be unfinished")))?;
+        let text = std::fs::read_to_string(dir.join(MANIFEST)).map_err(|error| {
+            unusable(format!("its {MANIFEST} cannot be read ({error}); the backup may be unfinished"))
+        })?;
         let summary: Self =
             serde_json::from_str(&text).map_err(|error| unusable(format!("its {MANIFEST} is damaged: {error}")))?;
         if summary.format > FORMAT || summary.schema > SCHEMA_VERSION {

@@ -103,7 +103,8 @@ fn fetch(dir: &Path, arriving: &Path, summary: &BackupSummary) -> Result<(), Bac
     for (name, expected) in &summary.files {
         let copied = copy_file(&dir.join(name), &arriving.join(name))?;
         if copied != *expected {
-            let reason = format!("{name} is not the file that was backed up ({} bytes, {})", copied.bytes, copied.sha256);
+            let reason =
+                format!("{name} is not the file that was backed up ({} bytes, {})", copied.bytes, copied.sha256);
             return Err(BackupError::Unusable { path: dir.to_owned(), reason });
         }
     }
@@ -113,10 +114,10 @@ fn fetch(dir: &Path, arriving: &Path, summary: &BackupSummary) -> Result<(), Bac
 
 /// Moves away what is there: the databases with their journals, and whatever else has a successor.
 fn move_aside(data_dir: &Path, summary: &BackupSummary) -> Result<(), BackupError> {
-    let journals = [AUDIT_FILE, STATE_FILE].iter().flat_map(|name| ["-wal", "-shm", "-journal"].map(|end| format!("{name}{end}")));
+    let journals =
+        [AUDIT_FILE, STATE_FILE].iter().flat_map(|name| ["-wal", "-shm", "-journal"].map(|end| format!("{name}{end}")));
     let names = summary.files.keys().cloned().filter(|name| !name.contains('/')).chain(journals);
-    let there: Vec<String> =
-        names.chain([STAGING.to_owned()]).filter(|name| data_dir.join(name).exists()).collect();
+    let there: Vec<String> = names.chain([STAGING.to_owned()]).filter(|name| data_dir.join(name).exists()).collect();
     if !there.is_empty() {
         let aside = free_name(data_dir);
         create_private_dir(&aside)?;
@@ -131,7 +132,9 @@ fn move_aside(data_dir: &Path, summary: &BackupSummary) -> Result<(), BackupErro
 fn free_name(data_dir: &Path) -> PathBuf {
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
     let mut names = std::iter::once(format!("replaced-{now}")).chain((2..).map(|n| format!("replaced-{now}-{n}")));
-    names.find_map(|name| Some(data_dir.join(name)).filter(|path| !path.exists())).unwrap_or_else(|| data_dir.join("replaced"))
+    names
+        .find_map(|name| Some(data_dir.join(name)).filter(|path| !path.exists()))
+        .unwrap_or_else(|| data_dir.join("replaced"))
 }
 
 fn renamed(from: &Path, to: &Path) -> Result<(), StoreError> {

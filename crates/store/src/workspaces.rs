@@ -12,7 +12,7 @@ use crate::{Store, StoreError, micros, parse_json, to_json};
 pub struct StoredWorkspace {
     /// As its owner sees it.
     pub workspace: Workspace,
-    /// Whose it is, unmistakably: `user:alice`.
+    /// Whose it is, unmistakably: `user:alice`. A spare that waits to be claimed is nobody's: empty.
     pub owner: String,
     /// The state that it should come to.
     pub desired: WorkspaceState,
@@ -20,6 +20,13 @@ pub struct StoredWorkspace {
     pub environment: Vec<(String, String)>,
     /// Whether its files have been laid out; before that nobody sees it.
     pub made: bool,
+}
+
+impl StoredWorkspace {
+    /// Whether it waits, started, for somebody who makes a workspace. Nobody sees it and no quota counts it.
+    pub fn is_spare(&self) -> bool {
+        self.owner.is_empty()
+    }
 }
 
 /// How much one owner, or one tenant, may have. 0 is no limit.
@@ -65,12 +72,30 @@ fn stored(db: &Connection, tenant: &str, id: &str) -> Result<Option<StoredWorksp
     body.map(|body| parse_json(id, &body)).transpose()
 }
 
+/// One workspace, whoever's it is: for the platform's own spares.
+fn any(db: &Connection, id: &str) -> Result<Option<StoredWorkspace>, StoreError> {
+    let body: Option<String> = db
+        .prepare_cached("SELECT body FROM workspaces WHERE workspace_id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?;
+    body.map(|body| parse_json(id, &body)).transpose()
+}
+
+/// What no change of state or of words touches.
+fn keep_identity(before: &StoredWorkspace, after: &mut StoredWorkspace) {
+    after.owner.clone_from(&before.owner);
+    after.workspace.id = before.workspace.id.clone();
+    after.workspace.tenant = before.workspace.tenant.clone();
+    after.workspace.created_at = before.workspace.created_at;
+}
+
 fn put(db: &Connection, row: &StoredWorkspace) -> Result<(), StoreError> {
     let seen = &row.workspace;
     db.execute(
         "INSERT INTO workspaces (workspace_id, tenant, owner, state, disk_bytes, made, created_us, body)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT (workspace_id) DO UPDATE SET state = ?4, disk_bytes = ?5, made = ?6, body = ?8",
+         ON CONFLICT (workspace_id) DO UPDATE SET
+             tenant = ?2, owner = ?3, state = ?4, disk_bytes = ?5, made = ?6, created_us = ?7, body = ?8",
         params![
             seen.id.as_str(),
             seen.tenant.as_str(),
@@ -95,7 +120,7 @@ fn exceeded(
     let sql = "SELECT count(*) FILTER (WHERE state <> 'deleted'),
                       count(*) FILTER (WHERE state IN ('starting', 'running', 'suspending')),
                       coalesce(sum(disk_bytes), 0)
-               FROM workspaces WHERE tenant = ?1 AND (?2 IS NULL OR owner = ?2)";
+               FROM workspaces WHERE tenant = ?1 AND owner <> '' AND (?2 IS NULL OR owner = ?2)";
     let tenant = row.workspace.tenant.as_str();
     for (quota, owner, whose) in [(quotas.owner, Some(&row.owner), "you"), (quotas.tenant, None, "this tenant")] {
         let (all, running, disk): (i64, i64, i64) = db
@@ -121,11 +146,11 @@ fn exceeded(
 }
 
 impl Store {
-    /// Keeps a new workspace, unless a quota is used up; then says which.
+    /// Keeps a new workspace, unless a quota is used up; then says which. A spare has no quota.
     pub async fn add_workspace(&self, row: StoredWorkspace, quotas: Quotas) -> Result<Option<String>, StoreError> {
         self.write(move |db| {
             put(db, &row)?;
-            let full = exceeded(db, &row, &quotas, false)?;
+            let full = if row.is_spare() { None } else { exceeded(db, &row, &quotas, false)? };
             if full.is_some() {
                 db.execute("DELETE FROM workspaces WHERE workspace_id = ?1", [row.workspace.id.as_str()])?;
             }
@@ -140,8 +165,54 @@ impl Store {
         self.read(move |db| stored(db, tenant.as_str(), id.as_str())).await
     }
 
+    /// Gives a spare that runs to somebody, with everything that makes it theirs, in one transaction that holds the
+    /// quotas. The state stays `running`.
+    pub async fn claim_workspace(
+        &self,
+        id: &WorkspaceId,
+        quotas: Quotas,
+        whose: impl FnOnce(&mut StoredWorkspace) + Send + 'static,
+    ) -> Result<Altered, StoreError> {
+        let id = id.clone();
+        self.write(move |db| {
+            let Some(before) = any(db, id.as_str())?.filter(|row| row.is_spare() && row.made) else {
+                return Ok(Altered::Gone);
+            };
+            if before.workspace.state != WorkspaceState::Running {
+                return Ok(Altered::Elsewhere(before.workspace.state));
+            }
+            let mut after = before.clone();
+            whose(&mut after);
+            (after.workspace.id, after.workspace.state) = (before.workspace.id.clone(), before.workspace.state);
+            if after.is_spare() {
+                return Ok(Altered::Elsewhere(before.workspace.state));
+            }
+            put(db, &after)?;
+            for starts in [false, true] {
+                if let Some(full) = exceeded(db, &after, &quotas, starts)? {
+                    put(db, &before)?;
+                    return Ok(Altered::Full(full));
+                }
+            }
+            Ok(Altered::Done(after))
+        })
+        .await
+    }
+
+    /// Takes a spare out of use, so that nobody can claim it any more. Returns whether it still was a spare.
+    pub async fn discard_spare(&self, id: &WorkspaceId) -> Result<bool, StoreError> {
+        let id = id.clone();
+        self.write(move |db| {
+            let Some(mut row) = any(db, id.as_str())?.filter(StoredWorkspace::is_spare) else { return Ok(false) };
+            (row.made, row.workspace.state) = (false, WorkspaceState::Deleting);
+            put(db, &row)?;
+            Ok(true)
+        })
+        .await
+    }
+
     /// Workspaces of a tenant that have been made, newest first: those of one owner, or all; in one state, or all that are
-    /// not deleted.
+    /// not deleted. Spares are nobody's and in no list.
     pub async fn workspaces(
         &self,
         tenant: &TenantId,
@@ -152,10 +223,13 @@ impl Store {
     ) -> Result<Vec<StoredWorkspace>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |db| {
+            // A claimed spare is as new as its claim, whatever its id says.
             let mut statement = db.prepare_cached(
-                "SELECT body FROM workspaces WHERE tenant = ?1 AND made AND (?2 IS NULL OR owner = ?2)
-                 AND ((?3 IS NULL AND state <> 'deleted') OR state = ?3) AND (?4 IS NULL OR workspace_id < ?4)
-                 ORDER BY workspace_id DESC LIMIT ?5",
+                "SELECT body FROM workspaces AS w WHERE tenant = ?1 AND made AND owner <> ''
+                 AND (?2 IS NULL OR owner = ?2) AND ((?3 IS NULL AND state <> 'deleted') OR state = ?3)
+                 AND (?4 IS NULL OR (created_us, workspace_id) < (
+                     coalesce((SELECT created_us FROM workspaces WHERE workspace_id = ?4), w.created_us), ?4))
+                 ORDER BY created_us DESC, workspace_id DESC LIMIT ?5",
             )?;
             let values = params![
                 tenant.as_str(),
@@ -197,10 +271,11 @@ impl Store {
                 return Ok(Altered::Elsewhere(before.workspace.state));
             }
             let mut after = before.clone();
-            after.workspace.state = to;
             also(&mut after);
+            keep_identity(&before, &mut after);
+            after.workspace.state = to;
             put(db, &after)?;
-            if let Some(quotas) = quotas
+            if let Some(quotas) = quotas.filter(|_| !after.is_spare())
                 && let Some(full) = exceeded(db, &after, &quotas, true)?
             {
                 put(db, &before)?;
@@ -220,10 +295,11 @@ impl Store {
     ) -> Result<Altered, StoreError> {
         let (tenant, id) = (tenant.clone(), id.clone());
         self.write(move |db| {
-            let Some(mut row) = stored(db, tenant.as_str(), id.as_str())? else { return Ok(Altered::Gone) };
-            let state = row.workspace.state;
+            let Some(before) = stored(db, tenant.as_str(), id.as_str())? else { return Ok(Altered::Gone) };
+            let mut row = before.clone();
             how(&mut row);
-            row.workspace.state = state;
+            keep_identity(&before, &mut row);
+            row.workspace.state = before.workspace.state;
             put(db, &row)?;
             Ok(Altered::Done(row))
         })
@@ -273,6 +349,16 @@ impl Store {
             )?;
             let rows =
                 statement.query_map(params![id.as_str(), tenant.as_str(), all], |row| row.get::<_, String>(0))?;
+            rows.map(|body| parse_json("snapshot", &body?)).collect()
+        })
+        .await
+    }
+
+    /// Snapshots of all tenants that were begun and not finished: for the platform's own tending.
+    pub async fn unfinished_snapshots(&self) -> Result<Vec<Snapshot>, StoreError> {
+        self.read(|db| {
+            let mut statement = db.prepare_cached("SELECT body FROM workspace_snapshots WHERE NOT made")?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
             rows.map(|body| parse_json("snapshot", &body?)).collect()
         })
         .await

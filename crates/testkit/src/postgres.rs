@@ -3,7 +3,8 @@
 //! The role `postgres` is a superuser and needs no password; every other role logs in with its password (SCRAM).
 //! Durability is off. Dropping the server stops it and removes its directory; when a test is killed, the kernel kills
 //! the server with it, and the next start sweeps up what it left behind. Without PostgreSQL a test fails and says what
-//! to install: a skipped test proves nothing.
+//! to install: a skipped test proves nothing. Tests run against the newest PostgreSQL that is installed, or against the
+//! one whose programs are in the directory that `REEVE_TEST_POSTGRES_BIN` names (see `scripts/postgres-versions`).
 #![expect(clippy::panic, reason = "a test that cannot have its server must fail with a sentence")]
 
 mod install;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use install::Install;
+pub use process::Frozen;
 use process::Postmaster;
 
 /// How a server is stopped, by the names of `pg_ctl`.
@@ -104,9 +106,14 @@ impl PostgresServer {
         self.root.join("data")
     }
 
-    /// The directory of the server's programs.
-    pub fn bin_dir(&self) -> &Path {
-        &self.install.bin
+    /// Where a program for clients is, such as `pgbench`.
+    pub fn client_program(&self, name: &str) -> PathBuf {
+        self.install.client(name)
+    }
+
+    /// The major version of the server: 15 for 15.18.
+    pub fn major_version(&self) -> u32 {
+        self.install.major()
     }
 
     /// The process id of the postmaster, while it runs.
@@ -136,13 +143,20 @@ impl PostgresServer {
 
     /// The same in another database.
     pub fn psql_in(&self, dbname: &str, sql: &str) -> String {
+        self.psql_session(dbname, &[sql])
+    }
+
+    /// Runs commands one after the other in one session; a command is SQL, or a backslash command of `psql`.
+    fn psql_session(&self, dbname: &str, commands: &[&str]) -> String {
         let dsn = self.socket_dsn("postgres", dbname);
-        let mut psql = std::process::Command::new(self.install.bin.join("psql"));
-        psql.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", &dsn, "-c", sql])
-            .env_remove("PGOPTIONS");
+        let mut psql = std::process::Command::new(self.install.client("psql"));
+        psql.args(["-X", "-A", "-t", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-d", &dsn]).env_remove("PGOPTIONS");
+        for command in commands {
+            psql.args(["-c", command]);
+        }
         match psql.output() {
             Ok(done) if done.status.success() => String::from_utf8_lossy(&done.stdout).trim_end().to_owned(),
-            Ok(done) => panic!("psql failed on `{sql}`: {}", String::from_utf8_lossy(&done.stderr)),
+            Ok(done) => panic!("psql failed on `{}`: {}", commands.join("; "), String::from_utf8_lossy(&done.stderr)),
             Err(error) => panic!("psql cannot be run: {error}"),
         }
     }
@@ -194,6 +208,11 @@ impl PostgresServer {
         self.psql("SELECT pg_reload_conf()");
     }
 
+    /// Freezes one session's process, as storage that does not return would.
+    pub fn freeze_session(&self, pid: i32) -> Frozen {
+        Frozen::new(pid)
+    }
+
     /// Freezes the postmaster: it accepts connections (the kernel does) and never answers.
     pub fn freeze(&self) {
         if let Some(postmaster) = &self.postmaster {
@@ -218,13 +237,41 @@ impl PostgresServer {
         let install = self.install.clone();
         let root = process::own_directory(&install);
         let data = root.join("data");
-        let mut copy = install.command("pg_basebackup");
-        copy.args(["-D".as_ref(), data.as_os_str()]).args(["-c", "fast", "-X", "stream", "-R", "--no-sync", "-d"]);
-        copy.arg(self.socket_dsn("postgres", "postgres"));
-        install::run(copy, "pg_basebackup");
+        self.back_up_into(&data);
         let mut standby = Self { install, root, postmaster: None, port: 0, config, standby: true };
         standby.launch();
         standby
+    }
+
+    /// A copy of the running server that can become its standby. `pg_basebackup` would do it, but only for servers
+    /// that are not newer than itself, and the servers of some packages come without it.
+    fn back_up_into(&self, data: &Path) {
+        let (begin, end) = match self.install.major() {
+            ..15 => ("pg_start_backup('standby', true, false)", "pg_stop_backup(false, false)"),
+            15.. => ("pg_backup_start('standby', true)", "pg_backup_stop(false)"),
+        };
+        // A server at work removes files under the hands of whoever copies them; replay knows what to make of it.
+        let copy = format!("\\! cp -a {} {} 2>/dev/null", self.data_dir().display(), data.display());
+        // All that was written until the copy was complete must be replayed before it is consistent.
+        let copy_wal =
+            format!("\\! cp -a {}/pg_wal/. {}/pg_wal/ 2>/dev/null", self.data_dir().display(), data.display());
+        let label = self.psql_session(
+            "postgres",
+            &[&format!("SELECT left({begin}::text, 0)"), &copy, &format!("SELECT labelfile FROM {end}"), &copy_wal],
+        );
+        self.install.write_as_server(&data.join("backup_label"), format!("{}\n", label.trim()).as_bytes());
+        for stale in ["postmaster.pid", "postmaster.opts"] {
+            let _ = fs::remove_file(data.join(stale));
+        }
+        for slot in fs::read_dir(data.join("pg_replslot")).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir_all(slot.path());
+        }
+        let conninfo = self.socket_dsn("postgres", "postgres").replace(" dbname=postgres", "");
+        let auto = fs::read_to_string(data.join("postgresql.auto.conf")).unwrap_or_default();
+        self.install.write_as_server(
+            &data.join("postgresql.auto.conf"),
+            format!("{auto}primary_conninfo = '{conninfo}'\n").as_bytes(),
+        );
     }
 
     /// Waits until a standby has replayed all that this server has written.

@@ -30,6 +30,7 @@ mod volumes;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use reeve_types::WorkspaceError;
 use tokio::sync::Semaphore;
@@ -44,6 +45,8 @@ use layout::Layout;
 const AT_ONCE: usize = 4;
 /// What names of containers and volumes begin with, and the value of the label `app`, unless told otherwise.
 const PREFIX: &str = "vibecode";
+/// How often workspaces are measured, unless told otherwise.
+const MEASURE_EVERY: Duration = Duration::from_secs(30);
 
 /// Settings of the driver.
 #[derive(Debug, Clone)]
@@ -62,6 +65,8 @@ pub struct DockerOptions {
     pub prefix: String,
     /// Another runtime of containers that the engine knows, such as `runsc`.
     pub container_runtime: Option<String>,
+    /// How often workspaces whose disk has no end set by the kernel are measured.
+    pub measure_every: Duration,
 }
 
 impl DockerOptions {
@@ -74,6 +79,7 @@ impl DockerOptions {
             host: None,
             prefix: PREFIX.to_owned(),
             container_runtime: None,
+            measure_every: MEASURE_EVERY,
         }
     }
 }

@@ -26,12 +26,14 @@ mod removing;
 mod snapshots;
 mod sweeping;
 mod system;
+mod taking_up;
 mod users;
 
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 use tokio::sync::Semaphore;
@@ -66,6 +68,8 @@ pub struct NamespaceOptions {
     pub spares: usize,
     /// Whether each box has a file system of its own, where this machine allows it.
     pub images: bool,
+    /// How often a workspace without a file system of its own is measured.
+    pub measure_every: Duration,
     /// What workspaces may use besides `/usr`.
     pub toolchains: Vec<Toolchain>,
     /// Private addresses that an allow-list may reach all the same: a mirror in one's own network.
@@ -83,6 +87,7 @@ impl NamespaceOptions {
             users: 200_000..265_536,
             spares: 1,
             images: true,
+            measure_every: Duration::from_secs(15),
             toolchains: Vec::new(),
             reachable: Vec::new(),
         }

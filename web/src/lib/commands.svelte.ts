@@ -44,9 +44,7 @@ class Commands {
     const ids = new Set(commands.map((command) => command.id));
     // An effect may register: it must not run again because of the list that it changes.
     untrack(() => (this.#all = [...this.#all.filter((command) => !ids.has(command.id)), ...commands]));
-    return () => {
-      this.#all = this.#all.filter((command) => !commands.includes(command));
-    };
+    return () => untrack(() => (this.#all = this.#all.filter((command) => !commands.includes(command))));
   }
 
   openPalette(text = ''): void {

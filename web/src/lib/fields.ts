@@ -1,5 +1,6 @@
 // Values of any shape as rows of a table: a person reads names and words, never JSON.
 
+import { names } from './names.svelte';
 import { absolute, bytes, duration, title } from './words';
 
 export interface Field {
@@ -40,7 +41,7 @@ function walk(value: unknown, way: string[], rows: Field[], all: boolean): void 
 }
 
 function add(rows: Field[], way: string[], text: string, block: boolean): void {
-  const label = way.map((key) => title(key.replace(/_(bytes|ms|millis|at)$/, ''))).join(' › ');
+  const label = way.map((key) => title(key.replace(/_(bytes|ms|millis|at)$/, '').replace(/^workspace_id$/, 'workspace'))).join(' › ');
   rows.push({ label: label || 'Value', text, block });
 }
 
@@ -52,7 +53,13 @@ function worded(key: string, value: unknown): string {
     return String(value);
   }
   if (typeof value === 'string' && instant.test(value)) return absolute(value);
+  if (key === 'workspace_id' && typeof value === 'string') return withName(value);
   return plain(value);
+}
+
+function withName(id: string): string {
+  const name = names.workspace(id);
+  return name === id ? id : `${name} (${id})`;
 }
 
 function plain(value: unknown): string {

@@ -292,6 +292,7 @@ export interface PreviewLink {
 export interface Account {
   id: string;
   email?: string | null;
+  username?: string | null;
   name?: string | null;
   roles: string[];
   tenant: string;

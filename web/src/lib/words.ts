@@ -86,6 +86,32 @@ export function title(word: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
+const tools: Record<string, string> = {
+  workspace_browse: 'Look into workspace',
+  workspace_change: 'Change workspace',
+  workspace_change_files: 'Change files',
+  workspace_create: 'Create workspace',
+  workspace_delete: 'Delete workspace',
+  workspace_drop_snapshot: 'Drop snapshot',
+  workspace_execute: 'Run program',
+  workspace_extract: 'Unpack archive',
+  workspace_fork: 'Fork workspace',
+  workspace_import: 'Import workspace',
+  workspace_open_terminal: 'Open terminal',
+  workspace_restore: 'Restore workspace',
+  workspace_roll_back: 'Roll back workspace',
+  workspace_save_file: 'Save file',
+  workspace_snapshot: 'Take snapshot',
+  workspace_start: 'Start workspace',
+  workspace_suspend: 'Suspend workspace',
+  workspace_upload: 'Upload file',
+};
+
+/** What a tool does, as a heading: `Delete workspace`, `Terminate connection`. */
+export function toolTitle(name: string): string {
+  return tools[name] ?? title(name);
+}
+
 /** `a`, `a and b`, `a, b and c`. */
 export function list(items: readonly string[], last = 'and'): string {
   if (items.length < 2) return items.join('');

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use reeve_types::NotChecked;
 use serde::{Deserialize, Serialize};
 
-pub use reach::{ConnectFailure, ConnectFailureKind};
+pub use reach::{ConnectFailure, ConnectFailureKind, Silence};
 pub use replication::{Replica, Slot, Standby};
 pub use server::{ConfigError, Server, Setting, Settings};
 pub use sessions::{ConnectionCounts, ConnectionGroup, ConnectionLimit, HeldLock, LockWait, PreparedXact, Session};
@@ -32,6 +32,9 @@ pub struct EvidenceSet {
     pub collected_at: Option<Timestamp>,
     /// Why nobody could get in. When this is set the rest is empty.
     pub connect_failure: Option<ConnectFailure>,
+    /// Set when the server stopped answering in the middle of the look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silence: Option<Silence>,
     /// Version, role, uptime and what the looking role may see.
     pub server: Option<Server>,
     /// Settings that rules look at.

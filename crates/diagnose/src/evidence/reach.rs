@@ -44,6 +44,20 @@ pub enum ConnectFailureKind {
     Other,
 }
 
+/// Connections of the look itself that worked at first and then no more.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Silence {
+    /// The checks that were being made when it happened, one for each of these connections.
+    pub checks: Vec<String>,
+    /// How many of these connections were closed; the others stay open and silent.
+    pub cut: usize,
+    /// Whether no connection was left to go on with.
+    pub complete: bool,
+    /// How long an answer was waited for, in milliseconds. The server's own limit for a statement is shorter.
+    pub patience_ms: u64,
+}
+
 /// A connection that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectFailure {

@@ -27,6 +27,7 @@ pub(crate) type Rule = fn(&EvidenceSet, &Thresholds) -> Vec<Finding>;
 /// Every rule.
 pub(crate) const ALL: &[Rule] = &[
     reach::cannot_connect,
+    reach::stopped_answering,
     reach::role_of_server,
     locks::chains,
     locks::cycles,

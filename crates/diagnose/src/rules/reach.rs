@@ -4,7 +4,7 @@ use reeve_types::{Finding, Severity};
 use serde_json::json;
 
 use crate::draft::{self, Draft};
-use crate::evidence::{ConnectFailure, ConnectFailureKind as Kind};
+use crate::evidence::{ConnectFailure, ConnectFailureKind as Kind, Silence};
 use crate::{EvidenceSet, Thresholds, words};
 
 /// Nobody gets in: one critical finding that names the stage.
@@ -244,6 +244,49 @@ fn no_answer(failure: &ConnectFailure) -> Story {
             advice: &[],
         },
     }
+}
+
+/// It let us in and answered, and then no more: a server that hangs looks healthy as long as one only looks at what it
+/// said before.
+pub(super) fn stopped_answering(evidence: &EvidenceSet, _: &Thresholds) -> Vec<Finding> {
+    let Some(silence) = &evidence.silence else { return Vec::new() };
+    let during = words::list(&silence.checks, 4);
+    let patience = words::duration(silence.patience_ms as f64 / 1000.0);
+    let severity = if silence.complete { Severity::Critical } else { Severity::Warning };
+    let draft = match silence.checks.len() > silence.cut {
+        true => hung_midway(silence, severity, &patience),
+        false => Draft::new("connection_lost", severity, "the server closed connections in the middle of the look")
+            .cause(
+                "It let the look in and answered, and then cut the connection: the server crashed or was restarted, an \
+                 administrator ended the session, or something on the way gave it up.",
+            )
+            .advice("Read the end of the server's log: look for PANIC, \"terminated by signal\" and \"administrator command\".")
+            .advice("Look again; what was seen before the cut may not hold any more."),
+    };
+    vec![draft.data(format!("without an answer: {during}"), "this look's own connections", json!(silence)).done()]
+}
+
+fn hung_midway(silence: &Silence, severity: Severity, patience: &str) -> Draft {
+    let (title, cause) = match silence.complete {
+        true => (
+            "the server stopped answering in the middle of the look",
+            "It let the look in and answered, and then nothing came back on any connection",
+        ),
+        false => (
+            "a session of the server stopped answering in the middle of the look",
+            "Other sessions went on, but on this one nothing came back",
+        ),
+    };
+    Draft::new("stopped_answering", severity, title)
+        .cause(format!(
+            "{cause} within {patience}, although the server should have cut the statement off by itself before. So its \
+             processes do not run: stopped, swapped out, or waiting for storage that does not return; or the network \
+             between here and there swallows everything."
+        ))
+        .advice(
+            "On the host: look for postgres processes in state D (storage) or T (stopped), and at dmesg and iostat.",
+        )
+        .advice("Do not kill -9 a backend: it forces crash recovery of the whole cluster.")
 }
 
 /// A standby and a read-only default refuse writes; both are often the answer to "the database is read-only".

@@ -1,8 +1,9 @@
 //! The words that people read, as snapshots.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use reeve_diagnose::evidence::{ConnectFailure, ConnectFailureKind, EvidenceSet, Setting, Settings};
+use reeve_diagnose::evidence::{ConnectFailure, ConnectFailureKind, EvidenceSet, Setting, Settings, Silence};
 use reeve_diagnose::{Thresholds, compare, diagnose};
 use reeve_types::Finding;
 
@@ -22,7 +23,9 @@ fn told(findings: &[Finding]) -> String {
             let _ = writeln!(out, "  - {} ({})", evidence.fact, evidence.source);
         }
         for remedy in &finding.remedies {
-            let arguments = serde_json::to_string(&remedy.arguments).unwrap_or_default();
+            // In the order of their names, whichever order this build keeps them in.
+            let arguments: BTreeMap<_, _> = remedy.arguments.iter().collect();
+            let arguments = serde_json::to_string(&arguments).unwrap_or_default();
             let _ = writeln!(out, "  > {} {arguments} [{}] {}", remedy.tool, remedy.action_class, remedy.why);
         }
         for advice in &finding.advice {
@@ -77,6 +80,28 @@ fn every_failing_connection() {
             after_ms: 12,
         };
         let evidence = EvidenceSet { connect_failure: Some(failure), ..EvidenceSet::default() };
+        out.push_str(&told(&diagnose(&evidence, &Thresholds::default())));
+    }
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn a_look_that_is_cut_short() {
+    let silence = |checks: &[&str], cut, complete| EvidenceSet {
+        silence: Some(Silence {
+            checks: checks.iter().map(|check| (*check).to_owned()).collect(),
+            cut,
+            complete,
+            patience_ms: 2500,
+        }),
+        ..healthy()
+    };
+    let mut out = String::new();
+    for evidence in [
+        silence(&["tables"], 0, false),
+        silence(&["indexes", "tables"], 1, true),
+        silence(&["indexes", "tables"], 2, true),
+    ] {
         out.push_str(&told(&diagnose(&evidence, &Thresholds::default())));
     }
     insta::assert_snapshot!(out);

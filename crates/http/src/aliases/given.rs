@@ -70,9 +70,17 @@ impl Given {
         }
     }
 
+    /// A path that may be left out.
+    pub(crate) fn path_if_any(&self, key: &str) -> Result<Option<WorkspacePath>, Problem> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.path(key).map(Some),
+        }
+    }
+
     /// A path; the root when there is none.
     pub(crate) fn path_or_root(&self, key: &str) -> Result<WorkspacePath, Problem> {
-        if self.0.contains_key(key) { self.path(key) } else { Ok(WorkspacePath::root()) }
+        Ok(self.path_if_any(key)?.unwrap_or_else(WorkspacePath::root))
     }
 
     /// A member as what it should be; its default when it is not there.
@@ -112,5 +120,7 @@ mod tests {
         assert_eq!(given.path("path").unwrap_err().code, ProblemCode::PathEscape);
         assert_eq!(given.path("odd").unwrap().as_bytes(), b"\xff");
         assert!(given.path_or_root("none").unwrap().is_root());
+        assert_eq!(given.path_if_any("odd").unwrap().map(|path| path.as_bytes().to_vec()), Some(vec![0xff]));
+        assert!(given.path_if_any("none").unwrap().is_none());
     }
 }

@@ -371,8 +371,7 @@ async fn trash(State(app): State<App>, caller: Caller, given: Given) -> Result<J
 /// Brings something back from the trash.
 #[utoipa::path(post, path = "/api/vibecode/files/restore", responses((status = 200, description = "It is back.")))]
 async fn restore(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
-    let to = given.text("to").map(|_| given.path("to")).transpose()?;
-    let operation = FileOperation::Restore { id: parse(given.need("trash_id")?)?, to };
+    let operation = FileOperation::Restore { id: parse(given.need("trash_id")?)?, to: given.path_if_any("to")? };
     operate(&app, &caller, &given, &operation).await?;
     Ok(done("it is back"))
 }

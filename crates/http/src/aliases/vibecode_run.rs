@@ -2,8 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use reeve_types::workspace::processes::{ExecRequest, ExecResult, OpenTerminal};
@@ -17,10 +15,11 @@ use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::{Id, parse};
 use crate::problem::Problem;
-use crate::routes::workspaces::terminal_socket::{Framing, Session, no_handshake, prepared, refuse};
+use crate::routes::workspaces::knock::{Framing, Knock};
+use crate::routes::workspaces::terminal_socket::Session;
 use crate::routes::workspaces::undone::problem_of;
 use crate::routes::workspaces::{USE, Undone, asker, programs, service, terminals, told};
-use crate::server::{Connection, Stopping};
+use crate::server::Stopping;
 use crate::socket::{self, Entry};
 
 pub(crate) fn declare(routes: Routes) -> Routes {
@@ -120,58 +119,38 @@ async fn ticket(
 
 /// A terminal of a session: a new one, or the one that `terminal_id` names.
 #[utoipa::path(get, path = "/ws/vibecoding/terminal", responses((status = 101, description = "A WebSocket.")))]
-async fn terminal(
-    State(app): State<App>,
-    entry: Entry,
-    stop: Stopping,
-    connection: Option<axum::Extension<Connection>>,
-    uri: Uri,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Problem> {
+async fn terminal(State(app): State<App>, uri: Uri, knock: Knock) -> Result<Response, Problem> {
     let named = socket::parameter(&uri, "session_id")
         .ok_or_else(|| Problem::new(ProblemCode::BadRequest, "`session_id` is missing"));
-    let id = named.and_then(|id| parse::<WorkspaceId>(&id));
-    at(app, entry, stop, connection, id, &uri, upgrade).await
+    at(app, named.and_then(|id| parse(&id)), &uri, knock).await
 }
 
 /// Serves a terminal of a workspace that the address names in its own way.
 pub(super) async fn at(
     app: App,
-    entry: Entry,
-    stop: Stopping,
-    connection: Option<axum::Extension<Connection>>,
     id: Result<WorkspaceId, Problem>,
     uri: &Uri,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    knock: Knock,
 ) -> Result<Response, Problem> {
     let found = match id {
-        Ok(id) => found(&app, &entry, id, socket::parameter(uri, "terminal_id")).await,
-        Err(problem) => entry.caller.clone().and(Err(problem)),
+        Ok(id) => found(&app, &knock.entry, id, socket::parameter(uri, "terminal_id")).await,
+        Err(problem) => knock.entry.caller.clone().and(Err(problem)),
     };
-    let upgrade = match upgrade {
-        Ok(upgrade) => prepared(upgrade),
-        Err(_) => return Err(found.err().unwrap_or_else(no_handshake)),
-    };
-    let framing = Framing::of(&upgrade);
-    let found = match found {
-        Ok(found) => found,
-        Err(problem) => return Ok(refuse(upgrade, framing, problem)),
-    };
-    Ok(upgrade.on_upgrade(move |mut socket| async move {
-        let _place = connection;
+    let (framing, until, stop) = (knock.framing, knock.entry.until, knock.stop.clone());
+    knock.open(found, move |mut socket, found: Found| async move {
         let Found { caller, id, terminal } = found;
         let opened = open(&app, &caller, &id, terminal, framing).await;
         let (terminal, attached, passing) = match opened {
             Ok(opened) => opened,
             Err(problem) => return framing.tell(&mut socket, &problem).await,
         };
-        let session = Session { framing, app: app.clone(), caller: caller.clone(), until: entry.until, stop };
+        let session = Session { framing, app: app.clone(), caller: caller.clone(), id: id.clone(), until, stop };
         session.run(socket, attached).await;
         // Nobody can find a terminal again that was opened for one old client.
         if passing && let Ok(workspaces) = service(&app.platform) {
             let _ = workspaces.close_terminal(&caller.principal, &id, &terminal).await;
         }
-    }))
+    })
 }
 
 /// Who may use which terminal of which workspace.

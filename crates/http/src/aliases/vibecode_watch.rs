@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -20,10 +19,9 @@ use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::Id;
 use crate::problem::Problem;
-use crate::routes::workspaces::terminal_socket::{Framing, no_handshake, prepared, refuse};
+use crate::routes::workspaces::knock::{Framing, Knock};
 use crate::routes::workspaces::undone::problem_of;
 use crate::routes::workspaces::{USE, asker, service};
-use crate::server::{Connection, Stopping};
 use crate::socket::Entry;
 
 /// How often a silent client is asked whether it is there.
@@ -35,33 +33,19 @@ pub(crate) fn declare(routes: Routes) -> Routes {
 
 /// What happens to a session's files, from now on.
 #[utoipa::path(get, path = "/api/vibecode/container/{id}/fs-events", responses((status = 101, description = "A WebSocket.")))]
-async fn follow(
-    State(app): State<App>,
-    Id(id): Id<WorkspaceId>,
-    entry: Entry,
-    stop: Stopping,
-    connection: Option<axum::Extension<Connection>>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, Problem> {
-    let admitted = admitted(&app, &entry, &id).await;
-    let upgrade = match upgrade {
-        Ok(upgrade) => prepared(upgrade),
-        Err(_) => return Err(admitted.err().unwrap_or_else(no_handshake)),
-    };
-    let (caller, asker, events) = match admitted {
-        Ok(admitted) => admitted,
-        Err(problem) => return Ok(refuse(upgrade, Framing::Control, problem)),
-    };
-    let watch = Watch { app, asker, id, rev: 0 };
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        let _place = connection;
-        let platform = watch.app.platform.clone();
+async fn follow(State(app): State<App>, Id(id): Id<WorkspaceId>, mut knock: Knock) -> Result<Response, Problem> {
+    knock.framing = Framing::Control;
+    let admitted = admitted(&app, &knock.entry, &id).await;
+    let stop = knock.stop.0.clone();
+    knock.open(admitted, move |socket, (caller, asker, events)| async move {
+        let platform = app.platform.clone();
+        let watch = Watch { app, asker, id, rev: 0 };
         tokio::select! {
             () = watch.tell(socket, events) => {}
             () = caller.until_signed_out(&platform) => {}
-            () = stop.0.cancelled() => {}
+            () = stop.cancelled() => {}
         }
-    }))
+    })
 }
 
 type Admitted = (Caller, Asker, EventStream<FileEvent>);

@@ -2,8 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::Uri;
 use axum::response::Response;
 use reeve_platform::workspaces::{Content, NewWorkspace, SaveWanted};
@@ -21,10 +19,9 @@ use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::{Id, parse};
 use crate::problem::Problem;
+use crate::routes::workspaces::knock::Knock;
 use crate::routes::workspaces::wire::bad_path;
 use crate::routes::workspaces::{USE, Undone, asker, service};
-use crate::server::{Connection, Stopping};
-use crate::socket::Entry;
 
 /// Most runs of a history.
 const HISTORY_MAX: u64 = 500;
@@ -218,11 +215,8 @@ async fn files(
 async fn terminal(
     State(app): State<App>,
     Id(id): Id<WorkspaceId>,
-    entry: Entry,
-    stop: Stopping,
-    connection: Option<axum::Extension<Connection>>,
     uri: Uri,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    knock: Knock,
 ) -> Result<Response, Problem> {
-    terminal_at(app, entry, stop, connection, Ok(id), &uri, upgrade).await
+    terminal_at(app, Ok(id), &uri, knock).await
 }

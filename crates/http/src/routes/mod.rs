@@ -6,6 +6,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod archive;
 pub(crate) mod audit;
+pub(crate) mod backups;
 pub(crate) mod configuration;
 pub(crate) mod decisions;
 pub(crate) mod events;
@@ -135,6 +136,7 @@ fn administering(routes: Routes) -> Routes {
         .api(Permission::Administer, routes!(keys::create))
         .api(Permission::Administer, routes!(keys::revoke))
         .api(Permission::Administer, routes!(keys::users))
+        .api(Permission::Administer, routes!(backups::lay_out))
         .api(Permission::Administer, routes!(configuration::show))
         .api(Permission::Administer, routes!(configuration::reload_policy))
 }

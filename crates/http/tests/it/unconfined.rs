@@ -48,11 +48,18 @@ pub(crate) struct Unconfined {
     root: tempfile::TempDir,
     running: Mutex<BTreeMap<WorkspaceId, Running>>,
     refusing: Mutex<bool>,
+    /// Nothing starts while somebody holds it.
+    held: tokio::sync::Mutex<()>,
 }
 
 impl Unconfined {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { root: tempfile::tempdir().unwrap(), running: Mutex::default(), refusing: Mutex::default() })
+        Arc::new(Self {
+            root: tempfile::tempdir().unwrap(),
+            running: Mutex::default(),
+            refusing: Mutex::default(),
+            held: tokio::sync::Mutex::default(),
+        })
     }
 
     /// From now on nothing starts, or it does again.
@@ -60,15 +67,14 @@ impl Unconfined {
         *self.refusing.lock().unwrap() = refusing;
     }
 
+    /// Whatever starts waits until this is dropped.
+    pub(crate) async fn hold_starting(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.held.lock().await
+    }
+
     /// Where a workspace's files are on this machine.
     pub(crate) fn files(&self, id: &str) -> PathBuf {
         self.root.path().join(id).join("workspace")
-    }
-
-    /// Ends a workspace's program behind everybody's back.
-    pub(crate) async fn kill(&self, id: &str) {
-        let mut running = self.running.lock().unwrap().remove(&id.parse().unwrap()).expect("it runs");
-        running.child.kill().await.unwrap();
     }
 
     fn of(&self, id: &WorkspaceId) -> PathBuf {
@@ -101,6 +107,7 @@ impl Unconfined {
         if *self.refusing.lock().unwrap() {
             return Err(WorkspaceError::new(ProblemCode::Unavailable, "this driver was told to refuse"));
         }
+        drop(self.held.lock().await);
         let directory = self.of(&spec.id);
         let token = RuntimeToken::generate();
         let child = Command::new(program())

@@ -297,11 +297,11 @@ impl Platform {
             }
             Ok(Submission::InProgress(_)) => Ok(None),
             // A tool that policy denies is a gap in the answer; the first one, without which there is none, is an error.
-            Err(refusal @ Refusal::Denied { .. }) if !looked.results.is_empty() => {
+            Err(PlatformError::Refused(refusal @ Refusal::Denied { .. })) if !looked.results.is_empty() => {
                 looked.failures.push(format!("{tool} was not allowed to look: {refusal}"));
                 Ok(None)
             }
-            Err(refusal) => Err(refusal.into()),
+            Err(error) => Err(error),
         }
     }
 }

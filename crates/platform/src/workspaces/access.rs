@@ -5,19 +5,19 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use reeve_gate::workspace::{Browse, WorkspaceDriver, WorkspaceLink};
-use reeve_gate::{Completed, Gate, Permitted, Request, Submission, ToolCall};
+use reeve_gate::{Completed, Gate, Permitted, Refusal, Request, Submission, ToolCall, UnknownTarget};
 use reeve_store::{Altered, StoredWorkspace};
 use reeve_types::event::SessionPart;
 use reeve_types::workspace::{DriverKind, Egress};
 use reeve_types::{
     Arguments, AuthMethod, Digest, Origin, Principal, PrincipalKind, ProblemCode, Purpose, Resource, ResourceKind,
-    TenantId, TraceId, Workspace, WorkspaceError, WorkspaceId, WorkspaceState,
+    TenantId, ToolSpec, TraceId, Workspace, WorkspaceError, WorkspaceId, WorkspaceState,
 };
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::{Asker, Change, Core, Handed, NotDone, Use, Uses, WorkspaceEvent, Workspaces, lock};
-use crate::Permission;
+use crate::{Permission, PlatformError};
 
 /// How long one admitted look lasts.
 const LOOK_LASTS: Duration = Duration::from_secs(60);
@@ -26,8 +26,12 @@ const LEAVES_MAX: usize = 10_000;
 
 /// Whether somebody may see a workspace at all.
 pub(super) fn may(who: &Principal, tenant: &TenantId, owner: &str) -> bool {
-    let itself = who.kind == PrincipalKind::Service && who.auth_method == AuthMethod::System;
-    who.tenant == *tenant && (itself || who.root().label() == owner || Permission::Administer.allows(who))
+    who.tenant == *tenant && (is_platform(who) || who.root().label() == owner || Permission::Administer.allows(who))
+}
+
+/// Whether it is the platform itself that asks. No caller can be: nobody signs in this way.
+pub(super) fn is_platform(who: &Principal) -> bool {
+    who.kind == PrincipalKind::Service && who.auth_method == AuthMethod::System
 }
 
 /// How policy sees a workspace: its labels, and labels of Reeve's own, which hold a colon.
@@ -45,6 +49,8 @@ pub(super) fn resource_of(row: &StoredWorkspace) -> Resource {
         format!("template:{}", seen.template),
         format!("driver:{}", seen.driver),
     ]);
+    // So that every record of a change says what held the workspace that it happened in.
+    resource.tags.extend(seen.isolation.as_ref().map(|held| format!("isolation:{}", held.tier)));
     resource
 }
 
@@ -69,6 +75,35 @@ impl Workspaces {
         let (sender, mut handed) = oneshot::channel();
         let completed = self.core.submit(asker, tool, arguments, sender).await;
         self.core.result(completed, || handed.try_recv().ok())
+    }
+}
+
+impl Workspaces {
+    /// Whether somebody may ask for a workspace tool, and with this target.
+    pub(crate) async fn may_ask_for(
+        &self,
+        who: &Principal,
+        spec: &ToolSpec,
+        arguments: &Arguments,
+    ) -> Result<(), PlatformError> {
+        if !Permission::UseWorkspaces.allows(who) {
+            let roles = Permission::UseWorkspaces.roles().iter().chain(&["admin"]).map(|role| (*role).to_owned());
+            return Err(PlatformError::NotAnApprover { who: who.label(), roles: roles.collect() });
+        }
+        let Some(target) = arguments.get("workspace_id").and_then(Value::as_str) else { return Ok(()) };
+        if spec.target_argument.as_deref() != Some("workspace_id") {
+            return Ok(());
+        }
+        let unknown = || {
+            let target = UnknownTarget { target: target.chars().take(80).collect(), known: Vec::new() };
+            PlatformError::Refused(Refusal::UnknownTarget(target))
+        };
+        let id: WorkspaceId = target.parse().map_err(|_| unknown())?;
+        match self.core.visible(who, &id).await {
+            Ok(_) => Ok(()),
+            Err(NotDone::Store(error)) => Err(error.into()),
+            Err(_) => Err(unknown()),
+        }
     }
 }
 
@@ -168,7 +203,9 @@ impl Core {
     /// A workspace that the caller may see.
     pub(super) async fn visible(&self, who: &Principal, id: &WorkspaceId) -> Result<StoredWorkspace, NotDone> {
         let found = self.store.workspace(&who.tenant, id).await?;
-        let seen = found.filter(|row| row.made && may(who, &row.workspace.tenant, &row.owner));
+        let seen = found.filter(|row| {
+            row.made && may(who, &row.workspace.tenant, &row.owner) && (!row.is_spare() || is_platform(who))
+        });
         seen.ok_or_else(|| NotDone::NoSuchWorkspace(id.clone()))
     }
 
@@ -228,17 +265,28 @@ impl Core {
         Ok(())
     }
 
+    /// Lets policy see a workspace as it is now.
+    pub(super) fn know(&self, row: &StoredWorkspace) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(row.workspace.id.clone(), resource_of(row));
+    }
+
     /// The workspace as its owner sees it at this moment.
     pub(super) fn shown(&self, row: &StoredWorkspace) -> Workspace {
         let mut seen = row.workspace.clone();
-        if let Some(uses) = lock(&self.uses).get(&seen.id)
-            && uses.last > seen.last_active_at
-        {
-            seen.last_active_at = uses.last;
-            seen.alive_because = Some(uses.because.as_str().to_owned());
+        let mut busy = false;
+        if let Some(uses) = lock(&self.uses).get(&seen.id) {
+            busy = uses.busy > 0;
+            if uses.last > seen.last_active_at {
+                seen.last_active_at = uses.last;
+                seen.alive_because = Some(uses.because.as_str().to_owned());
+            }
+        }
+        if busy {
+            seen.alive_because = Some(Use::Execution.as_str().to_owned());
         }
         let idle = Duration::from_millis(seen.limits.idle_timeout_ms);
-        let rests = seen.state == WorkspaceState::Running && !idle.is_zero();
+        let rests = seen.state == WorkspaceState::Running && !idle.is_zero() && !busy;
         seen.suspends_at = rests.then(|| seen.last_active_at.checked_add(idle).ok()).flatten();
         seen
     }
@@ -252,6 +300,9 @@ impl Core {
     }
 
     pub(super) fn changed(&self, row: &StoredWorkspace, event: WorkspaceEvent) {
+        if row.is_spare() {
+            return;
+        }
         let (tenant, owner) = (row.workspace.tenant.clone(), row.owner.clone());
         let _ = self.changes.send(Arc::new(Change { tenant, owner, event }));
     }

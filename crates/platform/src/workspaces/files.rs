@@ -201,7 +201,7 @@ impl Workspaces {
     }
 
     /// Asks for an act whose content waits aside until it has run, or on disk while people are asked.
-    pub(super) async fn with_content<T: serde::de::DeserializeOwned>(
+    pub(super) async fn with_content<T: serde::de::DeserializeOwned + Send + 'static>(
         &self,
         asker: &Asker,
         tool: &str,
@@ -209,7 +209,7 @@ impl Workspaces {
         content: Content,
         expected: Option<Digest>,
     ) -> Result<T, NotDone> {
-        let staged = self.core.staging.put(content).await?;
+        let staged = self.core.staging.put(&asker.principal, content).await?;
         if expected.is_some_and(|expected| expected != staged.sha256) {
             self.core.staging.release(&staged);
             let message = "the content is not the one that its SHA-256 was given for";
@@ -217,12 +217,20 @@ impl Workspaces {
         }
         arguments["sha256"] = json!(staged.sha256);
         arguments["size"] = json!(staged.size);
-        let answer = self.ask(asker, tool, arguments).await;
-        match &answer {
-            Err(NotDone::Awaiting { .. } | NotDone::InProgress(_)) => self.core.staging.keep(&staged).await?,
-            _ => self.core.staging.release(&staged),
+        let (this, asker, tool) = (self.clone(), asker.clone(), tool.to_owned());
+        // On a task of its own, so that a caller that goes away leaves nothing held.
+        let asked = tokio::spawn(async move {
+            let answer = this.ask(&asker, &tool, arguments).await;
+            match &answer {
+                Err(NotDone::Awaiting { .. } | NotDone::InProgress(_)) => this.core.staging.keep(&staged).await?,
+                _ => this.core.staging.release(&staged),
+            }
+            answer
+        });
+        match asked.await {
+            Ok(answer) => answer,
+            Err(_) => Err(NotDone::new(ProblemCode::Internal, "the act was interrupted inside the server")),
         }
-        answer
     }
 }
 

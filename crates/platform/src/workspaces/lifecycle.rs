@@ -1,6 +1,5 @@
 //! Making, starting, resting, copying and deleting workspaces: what callers ask for.
 
-use reeve_store::Altered;
 use reeve_types::workspace::{Snapshot, WorkspaceUsage};
 use reeve_types::{Principal, SnapshotId, Workspace, WorkspaceId, WorkspaceState};
 use serde_json::{Value, json};
@@ -136,9 +135,4 @@ impl Workspaces {
     pub async fn import(&self, asker: &Asker, wanted: NewWorkspace, files: Content) -> Result<Workspace, NotDone> {
         self.with_content(asker, "workspace_import", json!(wanted), files, None).await
     }
-}
-
-/// The row after a change of words.
-pub(super) fn row_of(altered: Altered) -> Result<reeve_store::StoredWorkspace, reeve_types::WorkspaceError> {
-    super::access::settled(altered, "changed")
 }

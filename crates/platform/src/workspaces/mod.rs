@@ -6,11 +6,13 @@
 
 mod access;
 mod asking;
+mod backing_up;
 mod effects;
 mod files;
 mod lifecycle;
 mod options;
 mod programs;
+mod spares;
 mod staging;
 mod tending;
 mod tools;
@@ -20,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use jiff::Timestamp;
-use reeve_gate::workspace::{Browse, WorkspaceDriver};
+use reeve_gate::workspace::{Browse, ByteStream, WorkspaceDriver};
 use reeve_gate::{Clock, Gate, Tool};
 use reeve_store::{Store, StoreError};
 use reeve_types::workspace::DriverKind;
@@ -34,6 +36,7 @@ pub use options::{LimitsWanted, Template, WorkspacesOptions};
 pub use programs::Execution;
 pub use reeve_store::Quota;
 pub use staging::Content;
+pub(crate) use staging::pieces;
 pub use wanted::{ForkWanted, NewWorkspace, SaveWanted, WorkspaceChange, WorkspaceFilter, WorkspacePage};
 
 /// What the service is made of.
@@ -110,7 +113,7 @@ struct Core {
     templates: Vec<Template>,
     options: WorkspacesOptions,
     gate: OnceLock<Weak<Gate>>,
-    /// What policy sees of each; it is fixed when one is made.
+    /// What policy sees of each; what holds it becomes known when it is started.
     known: RwLock<HashMap<WorkspaceId, Resource>>,
     changes: broadcast::Sender<Arc<Change>>,
     /// What is being done to a workspace at this moment, in words.
@@ -121,6 +124,9 @@ struct Core {
     uses: Mutex<HashMap<WorkspaceId, Uses>>,
     staging: staging::Staging,
     tending: Mutex<tending::Seen>,
+    pool: spares::Pool,
+    /// Files of a backup on their way into a workspace.
+    arriving: Mutex<HashMap<WorkspaceId, ByteStream>>,
 }
 
 /// A caller that waits, by a number of its own.
@@ -174,6 +180,8 @@ impl Workspaces {
             uses: Mutex::default(),
             staging,
             tending: Mutex::default(),
+            pool: spares::Pool::default(),
+            arriving: Mutex::default(),
         };
         Ok(Self { core: Arc::new(core) })
     }

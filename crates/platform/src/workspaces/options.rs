@@ -9,13 +9,12 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceLimits};
 use serde::{Deserialize, Serialize};
 
 /// Settings of the service.
-///
-/// Spare boxes that wait ready (the warm pool) are no affair of the service: a driver keeps its own, so that a spare has
-/// no row, no owner and no state here (`NamespaceOptions::spares`).
 #[derive(Debug, Clone)]
 pub struct WorkspacesOptions {
     /// The driver of a workspace whose maker names none; the first one there is when absent.
     pub default_driver: Option<DriverKind>,
+    /// Spares that wait, started, for each template (and driver); 0 for none.
+    pub warm: u32,
     /// What one owner may have.
     pub quota_per_owner: Quota,
     /// What all owners of a tenant may have together.
@@ -44,6 +43,7 @@ impl Default for WorkspacesOptions {
         let limits = WorkspaceLimits::default();
         Self {
             default_driver: None,
+            warm: 1,
             quota_per_owner: Quota { workspaces: 20, running: 10, disk_bytes: 0 },
             quota_per_tenant: Quota { workspaces: 0, running: 0, disk_bytes: 0 },
             limits,

@@ -1,10 +1,12 @@
 //! Tending: what is idle is suspended, what a crash left is put right, what is deleted long enough is purged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reeve_gate::workspace::{Found, WorkspaceDriver};
 use reeve_store::StoredWorkspace;
+use reeve_types::workspace::DriverKind;
 use reeve_types::{WorkspaceId, WorkspaceState};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -34,19 +36,25 @@ fn since(now: Timestamp, then: Timestamp) -> Duration {
 impl Workspaces {
     /// Tends workspaces until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
-        let mut idle = tokio::time::interval(IDLE_EVERY);
-        let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = reconcile.tick() => self.reconcile().await,
-                _ = idle.tick() => self.suspend_idle().await,
+        self.reconcile().await;
+        let tend = async {
+            let mut idle = tokio::time::interval(IDLE_EVERY);
+            let mut reconcile =
+                tokio::time::interval_at(tokio::time::Instant::now() + RECONCILE_EVERY, RECONCILE_EVERY);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = reconcile.tick() => self.reconcile().await,
+                    _ = idle.tick() => self.suspend_idle().await,
+                }
             }
-        }
-        self.write_uses(Duration::ZERO).await;
+            self.write_uses(Duration::ZERO).await;
+        };
+        tokio::join!(tend, self.keep_spares(&stop), self.core.sweep_staging_on_time(&stop));
+        self.drop_spares().await;
     }
 
-    async fn every(&self) -> Vec<StoredWorkspace> {
+    pub(super) async fn every(&self) -> Vec<StoredWorkspace> {
         match self.core.store.every_workspace().await {
             Ok(rows) => rows,
             Err(error) => {
@@ -96,10 +104,11 @@ impl Workspaces {
 
     /// Holds the database against what the drivers find, and puts right what differs.
     pub async fn reconcile(&self) {
-        self.core.staging.sweep();
+        self.core.sweep_staging().await;
         let now = self.core.clock.now();
         for driver in self.core.drivers.values() {
-            // The machine first: what is made after this look is not missed in it.
+            // The database first: what changes after this look is found to have changed, and left alone.
+            let before = self.every().await;
             let found = match driver.found().await {
                 Ok(found) => found,
                 Err(error) => {
@@ -107,27 +116,47 @@ impl Workspaces {
                     continue;
                 }
             };
-            let rows = self.every().await;
-            let rows: Vec<_> = rows.iter().filter(|row| row.workspace.driver == driver.kind()).collect();
-            for row in &rows {
+            for row in before.iter().filter(|row| row.workspace.driver == driver.kind()) {
                 let there = found.iter().find(|found| found.workspace == row.workspace.id);
                 self.put_right(row, there.is_some_and(|found| found.running), now).await;
             }
-            for left in found {
-                if rows.iter().any(|row| row.workspace.id == left.workspace) {
-                    lock(&self.core.tending).unknown.remove(&left.workspace);
-                    continue;
-                }
-                let first = *lock(&self.core.tending).unknown.entry(left.workspace.clone()).or_insert(now);
-                if since(now, first) >= self.core.options.sweep_grace {
-                    match driver.sweep(&left.workspace).await {
-                        Ok(()) => {
-                            lock(&self.core.tending).unknown.remove(&left.workspace);
-                        }
-                        Err(error) => tracing::warn!(workspace.id = %left.workspace, "it could not be swept: {error}"),
-                    }
-                }
+            self.drop_unfinished(&before, driver.kind()).await;
+            self.sweep_unknown(driver.as_ref(), &found, now).await;
+        }
+    }
+
+    /// Removes what a driver has and the database does not know, once it has not been known for a while.
+    async fn sweep_unknown(&self, driver: &dyn WorkspaceDriver, found: &[Found], now: Timestamp) {
+        let Ok(rows) = self.core.store.every_workspace().await else { return };
+        let known: HashSet<&WorkspaceId> = rows.iter().map(|row| &row.workspace.id).collect();
+        for left in found {
+            let id = &left.workspace;
+            if known.contains(id) {
+                lock(&self.core.tending).unknown.remove(id);
+                continue;
             }
+            let first = *lock(&self.core.tending).unknown.entry(id.clone()).or_insert(now);
+            if since(now, first) < self.core.options.sweep_grace {
+                continue;
+            }
+            match driver.sweep(id).await {
+                Ok(()) => _ = lock(&self.core.tending).unknown.remove(id),
+                Err(error) => tracing::warn!(workspace.id = %id, "it could not be swept: {error}"),
+            }
+        }
+    }
+
+    /// Drops snapshots that a crash left unfinished: nobody sees them, and they take room.
+    async fn drop_unfinished(&self, rows: &[StoredWorkspace], driver: DriverKind) {
+        let Ok(unfinished) = self.core.store.unfinished_snapshots().await else { return };
+        for snapshot in unfinished {
+            let of =
+                rows.iter().find(|row| row.workspace.id == snapshot.workspace_id && row.workspace.driver == driver);
+            let Some(row) = of.filter(|row| !lock(&self.core.in_hand).contains_key(&row.workspace.id)) else {
+                continue;
+            };
+            let why = "the server ended while the snapshot was taken";
+            self.by_itself(row, "workspace_drop_snapshot", json!({ "snapshot_id": snapshot.id }), why).await;
         }
     }
 
@@ -142,33 +171,51 @@ impl Workspaces {
             Ok(Some(present)) if present == *row => {}
             _ => return,
         }
+        if row.is_spare() {
+            self.core.tend_spare(row, runs).await;
+            return;
+        }
         if !row.made {
             if let Err(error) = self.core.forget_unmade(row).await {
                 tracing::warn!(workspace.id = %id, "what a crash left half made could not be removed: {error}");
             }
             return;
         }
-        let for_good = row.desired == S::Deleting;
         match (row.workspace.state, runs) {
-            (S::Starting, true) => self.core.found_in(row, &[S::Running], None).await,
-            (S::Starting, false) => {
-                let why = "the server ended while the workspace was being started; start it again".to_owned();
-                self.core.found_in(row, &[S::Error], Some(why)).await;
-            }
-            (S::Running, false) => self.core.found_in(row, &[S::Suspending, S::Suspended], None).await,
-            (S::Suspending, false) => self.core.found_in(row, &[S::Suspended], None).await,
+            (S::Starting, _) => self.start_again(row).await,
+            (S::Running, false) => _ = self.core.found_in(row, &[S::Suspending, S::Suspended], None).await,
+            (S::Suspending, false) => _ = self.core.found_in(row, &[S::Suspended], None).await,
             (S::Suspending, true) => {
                 self.by_itself(row, "workspace_suspend", json!({}), "the server ended while it was suspended").await;
             }
+            (S::Stopped | S::Suspended, true) => {
+                let why = "it was found running although it rests";
+                if self.core.found_in(row, &[S::Starting, S::Running], None).await {
+                    self.by_itself(row, "workspace_suspend", json!({}), why).await;
+                }
+            }
             (S::Deleting, _) => {
-                let arguments = json!({ "force": for_good });
+                let arguments = json!({ "force": row.desired == S::Deleting });
                 self.by_itself(row, "workspace_delete", arguments, "the server ended while it was deleted").await;
             }
             (S::Deleted, _) if row.workspace.purged_at.is_some_and(|at| at <= now) => {
                 let why = "it was deleted long enough ago";
                 self.by_itself(row, "workspace_delete", json!({ "force": true }), why).await;
             }
+            (S::Deleted, true) => {
+                let why = "it was found running although it is deleted";
+                self.by_itself(row, "workspace_delete", json!({ "force": false }), why).await;
+            }
             _ => {}
+        }
+    }
+
+    /// One that was being started when the server ended: somebody wanted it to run.
+    async fn start_again(&self, row: &StoredWorkspace) {
+        let why = "the server ended while the workspace was being started; start it again".to_owned();
+        if self.core.found_in(row, &[WorkspaceState::Error], Some(why)).await && row.desired == WorkspaceState::Running
+        {
+            self.by_itself(row, "workspace_start", json!({}), "the server ended while it was started").await;
         }
     }
 

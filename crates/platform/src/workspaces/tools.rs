@@ -32,6 +32,7 @@ pub(super) enum Act {
     Extract,
     Execute,
     Terminal,
+    PutBack,
 }
 
 struct WorkspaceTool {
@@ -60,6 +61,7 @@ pub(super) fn all(core: &Arc<Core>) -> Vec<Arc<dyn Tool>> {
         Act::Extract,
         Act::Execute,
         Act::Terminal,
+        Act::PutBack,
     ];
     let tool = |act| -> Arc<dyn Tool> { Arc::new(WorkspaceTool { act, spec: spec(act), core: Arc::clone(core) }) };
     acts.into_iter().map(tool).collect()
@@ -155,6 +157,12 @@ fn spec(act: Act) -> ToolSpec {
         Act::Terminal => {
             ("workspace_open_terminal", Write, partial(FILES_COME_BACK), "Opens a terminal in a workspace.")
         }
+        Act::PutBack => (
+            "workspace_put_back",
+            Write,
+            delete(),
+            "Puts the files of a backup back into a workspace that has none; the platform's own, for `reeve restore`.",
+        ),
     };
     let target = if matches!(act, Act::Create | Act::Import) { "template" } else { "workspace_id" };
     ToolSpec {
@@ -173,6 +181,7 @@ fn spec(act: Act) -> ToolSpec {
         timeout_ms: match act {
             Act::Execute => reeve_types::workspace::processes::EXECUTION_TIMEOUT_MS_MAX + 60_000,
             Act::Create | Act::Import | Act::Fork | Act::Snapshot | Act::RollBack | Act::Extract => 15 * 60_000,
+            Act::PutBack => 60 * 60_000,
             _ => 2 * 60_000,
         },
     }
@@ -195,7 +204,7 @@ fn schema(act: Act, target: &str) -> Value {
             (with_files, &["name", "sha256", "size"])
         }
         Act::Change => (json!({"name": text, "description": text, "idle_timeout_ms": size}), &[]),
-        Act::Start | Act::Suspend | Act::Restore => (json!({}), &[]),
+        Act::Start | Act::Suspend | Act::Restore | Act::PutBack => (json!({}), &[]),
         Act::Delete => (json!({"force": yes}), &[]),
         Act::Snapshot => (json!({"name": text}), &["name"]),
         Act::RollBack | Act::DropSnapshot => (json!({"snapshot_id": text}), &["snapshot_id"]),

@@ -16,7 +16,7 @@ use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
 use reeve_platform::notify::Channel;
 use reeve_platform::policies::Policies;
-use reeve_platform::{IdentityProvider, Platform, PlatformOptions, PlatformParts};
+use reeve_platform::{IdentityProvider, Platform, PlatformError, PlatformOptions, PlatformParts};
 use reeve_store::Store;
 use reeve_types::{
     ActionClass, ActionId, ActionState, Approval, AuthMethod, Origin, Principal, PrincipalKind, ResourceKind,
@@ -217,7 +217,11 @@ impl House {
     ) -> Result<Submission, Refusal> {
         let trace = self.platform.new_trace("dt");
         let arguments = arguments.as_object().cloned().unwrap();
-        self.platform.run_tool(who, tool, arguments, None, "", trace, Origin::DirectTool, "").await
+        match self.platform.run_tool(who, tool, arguments, None, "", trace, Origin::DirectTool, "").await {
+            Ok(submission) => Ok(submission),
+            Err(PlatformError::Refused(refusal)) => Err(refusal),
+            Err(other) => panic!("the gate was never asked: {other}"),
+        }
     }
 
     pub(crate) async fn question(&self, who: &Principal, arguments: Value) -> Approval {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use reeve_diagnose::EvidenceSet;
-use reeve_diagnose::evidence::{ConfigError, Server};
+use reeve_diagnose::evidence::{ConfigError, Server, Silence};
 use reeve_types::NotChecked;
 use serde::Deserialize;
 
@@ -21,6 +21,9 @@ pub(super) struct Gathered {
     pub(super) sizes: BTreeMap<String, i64>,
     /// Whether the configuration files make transactions read-only.
     pub(super) read_only_file: bool,
+    /// How many connections worked on the checks, and which of them fell silent.
+    pub(super) connections: usize,
+    pub(super) silence: Silence,
 }
 
 impl Gathered {
@@ -76,6 +79,15 @@ pub(super) fn rest(server: &Server, gathered: &mut Gathered) -> Vec<Check> {
                 server.user
             ),
         );
+        if version < 140_000 {
+            gathered.not_checked(
+                "lock waits of other roles",
+                format!(
+                    "since when another role's session waits for a lock is shown to role {} by 14 and newer only; {grant}",
+                    server.user
+                ),
+            );
+        }
         gathered.not_checked("wal_directory", format!("role {} may not list it; {grant}", server.user));
     }
     checks.extend(privileged(server, gathered));

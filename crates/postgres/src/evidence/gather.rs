@@ -157,6 +157,7 @@ impl<'a> Look<'a> {
 
     /// Takes checks from the queue until it is empty or the connection is of no use any more.
     async fn work(&self, session: Session) {
+        self.gathered().connections += 1;
         while Instant::now() < self.deadline
             && let Some(check) = self.next()
         {
@@ -185,7 +186,13 @@ impl<'a> Look<'a> {
             Ok(None) => gathered.not_checked(check.name, "the server gave no answer to this question"),
             Err(failure) => {
                 gathered.not_checked(check.name, self.reason(&failure));
-                if matches!(failure.kind, QueryFailureKind::NoAnswer | QueryFailureKind::ConnectionLost) {
+                let cut = failure.kind == QueryFailureKind::ConnectionLost;
+                if cut || failure.kind == QueryFailureKind::NoAnswer {
+                    // When the time for everything is over, it is not the server that failed to answer.
+                    if cut || Instant::now() < self.deadline {
+                        gathered.silence.checks.push(check.name.to_owned());
+                        gathered.silence.cut += usize::from(cut);
+                    }
                     return Err(failure);
                 }
             }
@@ -195,16 +202,27 @@ impl<'a> Look<'a> {
 
     /// The first field of the first row.
     async fn answer(&self, session: &Session, sql: &str) -> Result<Option<String>, QueryFailure> {
-        let until = self.deadline.min(Instant::now() + self.options.check_timeout + ANSWER_GRACE);
-        let Ok(messages) = timeout_at(until, session.simple_query(sql)).await else {
-            let waited = self.options.check_timeout + ANSWER_GRACE;
-            let detail = format!("no answer within {:.1} s", waited.as_secs_f64());
+        let patience = Instant::now() + self.patience();
+        let Ok(messages) = timeout_at(patience.min(self.deadline), session.simple_query(sql)).await else {
+            let detail = match patience < self.deadline {
+                true => format!("no answer within {:.1} s", self.patience().as_secs_f64()),
+                false => self.time_is_over(),
+            };
             return Err(QueryFailure::new(QueryFailureKind::NoAnswer, detail));
         };
         Ok(messages?.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.try_get(0).ok().flatten().map(str::to_owned),
             _ => None,
         }))
+    }
+
+    /// How long one answer is waited for.
+    fn patience(&self) -> Duration {
+        self.options.check_timeout + ANSWER_GRACE
+    }
+
+    fn time_is_over(&self) -> String {
+        format!("the time for the whole diagnosis ({} s) was over", self.options.total_timeout.as_secs())
     }
 
     fn reason(&self, failure: &QueryFailure) -> String {
@@ -224,19 +242,24 @@ impl<'a> Look<'a> {
     }
 
     fn finish(self) -> Collected {
+        let (patience, time_is_over) = (self.patience(), self.time_is_over());
         let mut gathered = self.gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
         let left = self.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
         let over = Instant::now() >= self.deadline;
         for check in left {
             let reason = match over {
-                true => {
-                    format!("the time for the whole diagnosis ({} s) was over", self.options.total_timeout.as_secs())
-                }
+                true => time_is_over.clone(),
                 false => "the server stopped answering before it was this check's turn".to_owned(),
             };
             gathered.not_checked(check.name, reason);
         }
-        let Gathered { mut evidence, checks_run, sizes, read_only_file } = gathered;
+        let Gathered { mut evidence, checks_run, sizes, read_only_file, connections, mut silence } = gathered;
+        if !silence.checks.is_empty() && evidence.connect_failure.is_none() {
+            silence.checks.sort();
+            silence.complete = silence.checks.len() >= connections;
+            silence.patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+            evidence.silence = Some(silence);
+        }
         for database in evidence.databases.iter_mut().flatten() {
             database.size_bytes = sizes.get(&database.name).copied();
         }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot have its session must fail")]
 
+mod hanging;
 mod healthy;
 mod locks;
 mod reach;
@@ -67,6 +68,19 @@ async fn until_found(server: &PostgresServer, options: &DiagnoseOptions, code: &
             return (finding.clone(), diagnosis);
         }
         assert!(Instant::now() < deadline, "no {code} was found: {diagnosis:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Looks again and again until a finding of this code is gone. Before 15, counters reach the views with a delay.
+async fn until_gone(server: &PostgresServer, code: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let diagnosis = look_now(server).await;
+        if find(&diagnosis, code).is_none() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{code} is still there: {diagnosis:#?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

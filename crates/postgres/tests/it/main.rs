@@ -1,4 +1,5 @@
-//! Tests against real servers.
+//! Tests against real servers, and against what only looks like one.
 
 mod diagnosis;
+mod silent;
 mod tools;

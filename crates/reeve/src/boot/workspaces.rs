@@ -12,7 +12,7 @@ use reeve_store::{Quota, Store};
 use reeve_types::WorkspaceLimits;
 use reeve_types::workspace::{DriverKind, Egress};
 use reeve_workspace::namespace::{find_toolchains, runtime_beside_this_program};
-use reeve_workspace::{NamespaceDriver, NamespaceOptions, Templates};
+use reeve_workspace::{DockerDriver, DockerOptions, NamespaceDriver, NamespaceOptions, Templates};
 
 use crate::config::WorkspacesConfig;
 
@@ -29,6 +29,7 @@ pub(super) struct Opened {
 #[derive(Default, Clone)]
 pub(crate) struct Drivers {
     namespace: Option<NamespaceDriver>,
+    docker: Option<DockerDriver>,
 }
 
 impl Drivers {
@@ -36,6 +37,9 @@ impl Drivers {
     pub(crate) async fn close(&self) {
         if let Some(namespace) = &self.namespace {
             namespace.close().await;
+        }
+        if let Some(docker) = &self.docker {
+            docker.close().await;
         }
     }
 }
@@ -67,9 +71,20 @@ async fn open_with(
     let runtime = runtime(config)?;
     let mut drivers = Drivers::default();
     let mut all: Vec<Arc<dyn WorkspaceDriver>> = Vec::new();
-    let namespace = namespace(&root, runtime, &templates, config.warm).await?;
-    all.push(Arc::new(namespace.clone()));
-    drivers.namespace = Some(namespace);
+    if kind == DriverKind::Docker {
+        let docker = docker(config, &root, &runtime, &templates).await?;
+        all.push(Arc::new(docker.clone()));
+        drivers.docker = Some(docker);
+    }
+    // Whoever asks for it may have it beside the other one, on a machine that can.
+    match namespace(&root, runtime, &templates).await {
+        Ok(namespace) => {
+            all.push(Arc::new(namespace.clone()));
+            drivers.namespace = Some(namespace);
+        }
+        Err(error) if kind == DriverKind::Namespace => return Err(error),
+        Err(error) => tracing::warn!("there is no driver `namespace` beside Docker: {error:#}"),
+    }
     let parts = WorkspacesParts {
         store: store.clone(),
         clock: Arc::clone(clock),
@@ -102,28 +117,52 @@ pub(crate) async fn readiness(config: &WorkspacesConfig) -> anyhow::Result<Vec<R
     driver.map(|_| found).context("workspaces cannot be held on this machine")
 }
 
-async fn namespace(
-    root: &Path,
-    runtime: PathBuf,
-    templates: &Templates,
-    warm: u32,
-) -> anyhow::Result<NamespaceDriver> {
+async fn namespace(root: &Path, runtime: PathBuf, templates: &Templates) -> anyhow::Result<NamespaceDriver> {
     let home = crate::config::surroundings::variable("HOME").map(PathBuf::from);
     let options = NamespaceOptions {
-        spares: usize::try_from(warm).unwrap_or(usize::MAX),
+        // The service keeps spares, for every driver alike.
+        spares: 0,
         toolchains: home.as_deref().map(find_toolchains).unwrap_or_default(),
         ..NamespaceOptions::new(root.join(DriverKind::Namespace.as_str()), runtime, templates.clone())
     };
     let driver = NamespaceDriver::open(options).await.context("workspaces cannot be held on this machine")?;
-    for missing in driver.readiness().await.iter().filter(|found| found.needed && !found.ready) {
-        tracing::warn!("workspaces cannot be made yet: {}: {}", missing.what, missing.detail);
-    }
+    warn_of_missing(&driver).await;
     Ok(driver)
+}
+
+async fn docker(
+    config: &WorkspacesConfig,
+    root: &Path,
+    runtime: &Path,
+    templates: &Templates,
+) -> anyhow::Result<DockerDriver> {
+    // Images have C libraries of their own age; a program that brings its own runs in all of them.
+    let beside = runtime.with_file_name("reeve-runtime-static");
+    let runtime = if config.runtime.is_none() && beside.is_file() { beside } else { runtime.to_owned() };
+    let options = DockerOptions {
+        host: config.docker_host.clone(),
+        container_runtime: config.docker_runtime.clone(),
+        ..DockerOptions::new(root.join(DriverKind::Docker.as_str()), runtime, templates.clone())
+    };
+    let driver = DockerDriver::open(options).await.context("workspaces cannot be held with Docker")?;
+    warn_of_missing(&driver).await;
+    Ok(driver)
+}
+
+async fn warn_of_missing(driver: &dyn WorkspaceDriver) {
+    for missing in driver.readiness().await.iter().filter(|found| found.needed && !found.ready) {
+        let kind = driver.kind();
+        tracing::warn!("{kind}: workspaces cannot be made yet: {}: {}", missing.what, missing.detail);
+    }
 }
 
 fn runtime(config: &WorkspacesConfig) -> anyhow::Result<PathBuf> {
     if let Some(named) = &config.runtime {
-        anyhow::ensure!(named.is_file(), "workspaces.runtime names {}, and there is no `reeve-runtime`", named.display());
+        anyhow::ensure!(
+            named.is_file(),
+            "workspaces.runtime names {}, and there is no `reeve-runtime`",
+            named.display()
+        );
         return Ok(named.clone());
     }
     runtime_beside_this_program().context(
@@ -145,6 +184,7 @@ fn options(config: &WorkspacesConfig, kind: DriverKind) -> WorkspacesOptions {
     WorkspacesOptions {
         default_driver: Some(kind),
         quota_per_owner: quota(config.per_user, config.running_per_user),
+        warm: config.warm,
         ..WorkspacesOptions::default()
     }
 }

@@ -4,6 +4,7 @@ mod actions;
 mod approvals;
 mod ask;
 mod audit;
+mod backup;
 mod configuration;
 mod diagnose;
 mod doctor;
@@ -107,6 +108,8 @@ enum Command {
     Users(users::Users),
     SignInLink(users::SignInLink),
     Workspaces(workspaces::Workspaces),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Inventory(inventory::Inventory),
     Config(configuration::ConfigCommand),
     Doctor(doctor::Doctor),
@@ -251,6 +254,8 @@ async fn run_command(command: Command, session: &mut Session) -> Outcome {
         Command::Users(command) => users::run(command, session).await,
         Command::SignInLink(command) => users::sign_in_link(&command, session).await,
         Command::Workspaces(command) => workspaces::run(command, session).await,
+        Command::Backup(command) => backup::take(command, session).await,
+        Command::Restore(command) => backup::restore(command, session).await,
         Command::Inventory(command) => inventory::run(command, session).await,
         Command::Config(command) => configuration::run(&command, session),
         // Handled before there was a session.

@@ -217,6 +217,8 @@ impl Check<'_> {
             driver,
             chosen: named.is_some(),
             runtime: self.path("workspaces.runtime"),
+            docker_host: self.text("workspaces.docker.host"),
+            docker_runtime: self.text("workspaces.docker.runtime"),
             templates: self.path("workspaces.templates"),
             warm: u32::try_from(self.number("workspaces.warm", 1, 0..=100)).unwrap_or(1),
             per_user: u32::try_from(self.number("workspaces.per_user", 20, 1..=100_000)).unwrap_or(20),

@@ -155,6 +155,10 @@ keys! {
         "How workspaces are held: `namespace` (bubblewrap, on this machine), `docker` (Docker Engine or Podman) or `none`.";
     "workspaces.runtime", Path, [], "beside the program `reeve`",
         "The program that runs inside workspaces, `reeve-runtime`.";
+    "workspaces.docker.host", Text, ["DOCKER_HOST"], "the usual sockets",
+        "Where Docker Engine or Podman answers: `unix:///run/docker.sock`.";
+    "workspaces.docker.runtime", Text, [], "the engine's own",
+        "What the engine runs containers with: `runsc` for gVisor.";
     "workspaces.templates", Path, [], "",
         "A directory of templates of your own, one directory with a `template.toml` each, beside the built-in ones.";
     "workspaces.warm", Number, [], "1",

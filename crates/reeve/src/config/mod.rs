@@ -146,6 +146,10 @@ pub(crate) struct WorkspacesConfig {
     pub(crate) chosen: bool,
     /// The program inside, absolute; it is looked for beside this one otherwise.
     pub(crate) runtime: Option<PathBuf>,
+    /// Where the engine answers; DOCKER_HOST and the usual sockets otherwise.
+    pub(crate) docker_host: Option<String>,
+    /// The engine's runtime for containers: `runsc`; its own default otherwise.
+    pub(crate) docker_runtime: Option<String>,
     /// Templates of one's own, absolute.
     pub(crate) templates: Option<PathBuf>,
     /// Spare workspaces that wait for the next one that is made.

@@ -23,7 +23,8 @@ impl Drop for Cleared<'_> {
     fn drop(&mut self) {
         let server = self.0.start();
         for id in ids(&server, "") {
-            let _ = server.request("DELETE", &format!("/api/v1/workspaces/{id}?force=true"), Some(server.token()), None);
+            let _ =
+                server.request("DELETE", &format!("/api/v1/workspaces/{id}?force=true"), Some(server.token()), None);
         }
         server.signal("TERM");
         let mut server = server;

@@ -209,7 +209,7 @@ impl Course {
 
     fn reported(&mut self, report: Option<Report>) {
         match report {
-            Some(Report::Started) => {}
+            Some(Report::Started { .. }) => {}
             Some(Report::Failed(Failure { message })) => {
                 self.end.failure = Some(message);
                 self.gone(Ended::default());

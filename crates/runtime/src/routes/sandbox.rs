@@ -38,8 +38,9 @@ pub(super) async fn route(runtime: &Arc<Runtime>, path: &str, request: Request<I
         ("/manifest", &Method::GET) => manifest(runtime, &request).await,
         ("/download_many", &Method::POST) => downloads::many(runtime, request).await,
         ("/write_b64", &Method::POST) => write(runtime, request).await,
+        ("/hot-restart", &Method::POST) => hot_restart(runtime).await,
         (one, &Method::GET) if one.starts_with("/download/") => downloads::one(runtime, one).await,
-        ("/exec" | "/execute" | "/list" | "/manifest" | "/download_many" | "/write_b64", _) => {
+        ("/exec" | "/execute" | "/list" | "/manifest" | "/download_many" | "/write_b64" | "/hot-restart", _) => {
             Err(wrong_method(&request))
         }
         _ => Err(nowhere(path)),
@@ -91,7 +92,26 @@ async fn write(runtime: &Arc<Runtime>, request: Request<Incoming>) -> Outcome {
         pending.finish()
     })
     .await?;
+    something_changed(runtime);
     ok(&json!({ "ok": true, "path": write.path }))
+}
+
+fn something_changed(runtime: &Runtime) {
+    if let Some(preview) = &runtime.preview {
+        preview.changed();
+    }
+}
+
+async fn hot_restart(runtime: &Arc<Runtime>) -> Outcome {
+    let Some(preview) = &runtime.preview else {
+        let message = "no preview process runs with this workspace; it is named when the workspace is started";
+        return Err(WorkspaceError::new(ProblemCode::NotFound, message));
+    };
+    if preview.hot_restart().await {
+        return ok(&json!({ "ok": true }));
+    }
+    let message = "the preview process does not run now, or takes no keys; `/healthz` tells how it stands";
+    Err(WorkspaceError::new(ProblemCode::Conflict, message))
 }
 
 /// The path after `/download/`.

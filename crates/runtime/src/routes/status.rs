@@ -3,26 +3,31 @@
 use std::sync::Arc;
 
 use hyper::body::Incoming;
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
 use super::only;
-use crate::http::{Outcome, ok};
+use crate::http::{Outcome, json as json_with, ok};
 use crate::runtime::Runtime;
 
 /// Everybody may know that it is well; more is for those who have the token.
 pub(super) fn health(runtime: &Arc<Runtime>, known: bool) -> Outcome {
-    if !known {
-        return ok(&json!({ "status": "ok" }));
+    let preview = runtime.preview.as_ref().map(|preview| preview.standing());
+    let well = preview.as_ref().is_none_or(|preview| preview.running);
+    let mut told = json!({ "status": if well { "ok" } else { "degraded" } });
+    if let Some(told) = told.as_object_mut() {
+        if let Some(preview) = preview {
+            told.insert("preview".to_owned(), json!(preview));
+        }
+        if known {
+            told.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+            told.insert("pid".to_owned(), json!(std::process::id()));
+            told.insert("landlock".to_owned(), json!(runtime.hardening.landlock));
+            told.insert("no_new_privileges".to_owned(), json!(true));
+            told.insert("uptime_ms".to_owned(), json!(runtime.activity.uptime_ms()));
+        }
     }
-    ok(&json!({
-        "status": "ok",
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "landlock": runtime.hardening.landlock,
-        "no_new_privileges": true,
-        "uptime_ms": runtime.activity.uptime_ms(),
-    }))
+    json_with(if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &told)
 }
 
 pub(super) fn stats(runtime: &Arc<Runtime>, request: &Request<Incoming>) -> Outcome {

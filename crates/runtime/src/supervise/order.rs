@@ -83,7 +83,10 @@ impl Streams {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
     /// The program runs.
-    Started,
+    Started {
+        /// Its process.
+        pid: i32,
+    },
     /// It could not be started. Nothing follows.
     Failed(Failure),
     /// The program ended; what it started may still run.

@@ -1,12 +1,12 @@
 //! What is typed, on its way to the program.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::Signal;
 use rustix::termios::{LocalModes, QueueSelector, SpecialCodeIndex};
 use tokio::io::unix::AsyncFd;
@@ -77,18 +77,24 @@ impl Input {
                 self.make_way_for_interrupt(terminal);
                 continue;
             }
-            let ready = tokio::select! {
-                ready = terminal.writable() => ready,
-                // Something else may stand in front now.
-                () = self.more.notified() => continue,
-            };
-            let Ok(mut ready) = ready else { return };
-            match ready.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), &piece)?)) {
-                Ok(Ok(written)) => self.written(written),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(Err(_)) => return,
-                Err(_would_block) => {}
+            match rustix::io::write(terminal.get_ref(), &piece) {
+                Ok(written) => self.written(written),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.until_writable(terminal).await,
+                Err(_) => return,
             }
+        }
+    }
+
+    /// Waits until the terminal may take more, or something else stands in front. Not every way in which a terminal comes
+    /// to have room is told by the kernel (a program that throws its input away is not), so it is tried again now and then.
+    async fn until_writable(&self, terminal: &AsyncFd<OwnedFd>) {
+        tokio::select! {
+            ready = terminal.writable() => if let Ok(mut ready) = ready {
+                ready.clear_ready();
+            },
+            () = self.more.notified() => {}
+            () = tokio::time::sleep(PATIENCE) => {}
         }
     }
 

@@ -55,6 +55,7 @@ impl Life {
             history: History::new(TERMINAL_HISTORY_BYTES),
             clients: Clients::default(),
             ever_attached: false,
+            pid: None,
             exit_code: None,
         };
         let terminal = Arc::new(Terminal {
@@ -111,7 +112,10 @@ impl Life {
             let alarm = insist.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
             tokio::select! {
                 report = self.supervised.report() => match report {
-                    Some(Report::Started) => {}
+                    Some(Report::Started { pid }) => {
+                        self.terminal.screen().pid = Some(pid);
+                        self.terminal.tell();
+                    }
                     Some(Report::Exited { code: exit, signal }) => {
                         code = exit.or(signal.map(|signal| 128 + signal));
                         insist.get_or_insert_with(|| Instant::now() + Duration::from_millis(GRACE_MS) + INSIST);

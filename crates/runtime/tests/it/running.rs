@@ -295,7 +295,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnM
     let deadline = Instant::now() + SOON;
     while !so().await {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

@@ -136,7 +136,6 @@ impl Viewer {
     /// Reads until words are on the screen; answers everything since the last call.
     pub(crate) async fn until(&mut self, words: &str) -> String {
         let mut screen = Vec::new();
-        let wanted = words.as_bytes();
         let mut searched = 0usize;
         loop {
             match self.next_soon().await {
@@ -144,8 +143,8 @@ impl Viewer {
                 Frame::Word(TerminalOutput::Error { code, .. }) if code == "input_lost" => {}
                 Frame::Word(word) => panic!("{word:?} before {words:?}: {}", String::from_utf8_lossy(&screen)),
             }
-            let from = searched.saturating_sub(wanted.len());
-            if screen[from..].windows(wanted.len()).any(|window| window == wanted) {
+            let from = searched.saturating_sub(words.len());
+            if String::from_utf8_lossy(&screen[from..]).contains(words) {
                 return String::from_utf8_lossy(&screen).into_owned();
             }
             searched = screen.len();

@@ -5,6 +5,9 @@
 
 mod appending;
 mod full_disk;
+#[path = "../it/rooms.rs"]
+mod rooms;
+mod rows;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -17,14 +20,16 @@ fn main() {
     let dir = || PathBuf::from(std::env::args().nth(1).unwrap());
     match std::env::var(PART).as_deref() {
         Ok("append") => runtime.block_on(appending::child(dir())),
+        Ok("rows") => runtime.block_on(rows::child(dir())),
         Ok("limit") => runtime.block_on(full_disk::child_with_a_limit(dir())),
         Ok("state-limit") => runtime.block_on(full_disk::child_whose_state_stays_behind(dir())),
         Ok("disk") => runtime.block_on(full_disk::child_on_a_small_disk(dir())),
         Ok(other) => panic!("there is no part `{other}`"),
         Err(_) => {
             let named = |name: &str| std::env::args().nth(1).is_none_or(|wanted| name.contains(&wanted));
-            let all: [(&str, fn()); 4] = [
+            let all: [(&str, fn()); 5] = [
                 ("every_answered_record_survives_a_kill", appending::every_answered_record_survives_a_kill),
+                ("every_answered_row_survives_a_kill", rows::every_answered_row_survives_a_kill),
                 ("a_log_that_cannot_grow_refuses_and_recovers", full_disk::a_log_that_cannot_grow_refuses_and_recovers),
                 ("a_state_that_stays_behind_is_never_asked", full_disk::a_state_that_stays_behind_is_never_asked),
                 (

@@ -92,6 +92,27 @@ impl Postmaster {
     }
 }
 
+/// A process that does not run. It goes on when this is dropped.
+#[derive(Debug)]
+#[must_use = "the process goes on when this is dropped"]
+pub struct Frozen(Pid);
+
+impl Frozen {
+    pub(super) fn new(pid: i32) -> Self {
+        let Some(pid) = Pid::from_raw(pid) else { panic!("{pid} is no process") };
+        match kill_process(pid, Signal::STOP) {
+            Ok(()) => Self(pid),
+            Err(error) => panic!("process {pid} cannot be stopped: {error}"),
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
 /// The eighth line of `postmaster.pid` is the server's own word for its state.
 fn is_ready(data: &Path, pid: u32) -> bool {
     let Ok(text) = fs::read_to_string(data.join("postmaster.pid")) else { return false };

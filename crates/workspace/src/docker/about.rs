@@ -30,7 +30,8 @@ pub(super) struct About {
 impl About {
     pub(super) fn read(info: SystemInfo, podman: bool) -> Self {
         let options = info.security_options.unwrap_or_default();
-        let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
+        let has =
+            |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
         let rootless = has("rootless");
         let lacks = |able: Option<bool>, what: &'static str| (able == Some(false)).then_some(what);
         let unlimited = [

@@ -48,7 +48,7 @@ impl Inner {
         self.options.templates.get(name).ok_or_else(|| {
             let names = self.options.templates.names();
             let said = format!("there is no template `{}`; there are {names}", name.escape_default());
-            WorkspaceError::new(ProblemCode::NotFound, said)
+            WorkspaceError::new(ProblemCode::BadRequest, said)
         })
     }
 }

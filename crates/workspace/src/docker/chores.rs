@@ -12,12 +12,12 @@ use futures_util::{Stream, StreamExt as _};
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 use tokio::io::AsyncWrite;
 
+use super::Inner;
 use super::container::{confined, tmpfs};
 use super::engine::Known;
 use super::failure::{shortened, unreachable};
 use super::labels::{self, Role};
 use super::lifecycle::{refused, remove_container};
-use super::Inner;
 
 /// Most bytes of a chore's words that are kept.
 const WORDS_BYTES_MAX: usize = 16 * 1024;
@@ -92,7 +92,7 @@ impl Inner {
         while let Some(piece) = begun.output.next().await {
             words.hear(&piece.map_err(|error| known.failed("hear what a chore says", &error))?);
         }
-        begun.finish(words, &[0]).await
+        Ok(begun.finish(words, &[0]).await?.said)
     }
 
     /// Begins a chore.
@@ -167,6 +167,11 @@ impl Words {
         }
     }
 
+    /// What was complained, in one line.
+    pub(super) fn complaint(&self) -> String {
+        shortened(&self.complaint)
+    }
+
     /// Keeps what was complained.
     pub(super) fn complain(&mut self, message: &Bytes) {
         add(&mut self.complaint, message);
@@ -181,7 +186,7 @@ fn add(text: &mut String, message: &[u8]) {
 
 impl Begun {
     /// Waits for its end and takes it away; answers what it said if it ended with one of these codes.
-    pub(super) async fn finish(mut self, words: Words, good: &[i64]) -> Result<String, WorkspaceError> {
+    pub(super) async fn finish(mut self, words: Words, good: &[i64]) -> Result<Words, WorkspaceError> {
         let ended = self.known.docker.wait_container(&self.id, None).next().await;
         let code = match ended {
             Some(Ok(ended)) => ended.status_code,
@@ -192,9 +197,9 @@ impl Begun {
         self.removed = true;
         remove_container(&self.known, &self.id).await?;
         if good.contains(&code) {
-            return Ok(words.said);
+            return Ok(words);
         }
-        let complaint = shortened(&words.complaint);
+        let complaint = words.complaint();
         let full = complaint.contains("No space left on device") || complaint.contains("Disk quota exceeded");
         let problem = if full { ProblemCode::DiskFull } else { ProblemCode::Internal };
         Err(WorkspaceError::new(problem, format!("work on the workspace's files ended with {code}: {complaint}")))

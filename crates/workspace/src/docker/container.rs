@@ -20,7 +20,7 @@ const RUNTIME_INSIDE: &str = "/opt/reeve/reeve-runtime";
 /// Where the files are seen.
 pub(super) const FILES_INSIDE: &str = "/workspace";
 /// Where the home directory is seen.
-const HOME_INSIDE: &str = "/home/reeve";
+pub(super) const HOME_INSIDE: &str = "/home/reeve";
 /// Where the sockets are seen.
 const SOCKETS_INSIDE: &str = "/run/reeve";
 /// The variable that hands the token over.
@@ -35,11 +35,7 @@ const TMP_BYTES_MAX: u64 = 1 << 30;
 /// Who the user inside is. A server that is not root could not reach the sockets of another user than its own.
 pub(super) fn owner() -> (u32, u32) {
     let user = rustix::process::geteuid();
-    if user.is_root() {
-        (INSIDE_UID, INSIDE_UID)
-    } else {
-        (user.as_raw(), rustix::process::getegid().as_raw())
-    }
+    if user.is_root() { (INSIDE_UID, INSIDE_UID) } else { (user.as_raw(), rustix::process::getegid().as_raw()) }
 }
 
 /// A container to be made.
@@ -86,6 +82,7 @@ impl Inner {
             stop_signal: Some("SIGTERM".to_owned()),
             stop_timeout: Some(GRACE_SECONDS.into()),
             healthcheck: Some(no_healthcheck()),
+            labels: Some([(labels::DISK_BYTES.to_owned(), spec.limits.disk_bytes.to_string())].into()),
             host_config: Some(HostConfig {
                 mounts: Some(self.mounts(spec, &names)),
                 runtime: self.options.container_runtime.clone(),
@@ -104,7 +101,7 @@ impl Inner {
         labels.insert(labels::ROLE.to_owned(), Role::Workspace.as_str().to_owned());
         labels.insert(labels::VOLUME.to_owned(), names.files());
         labels.insert(labels::SHAPE.to_owned(), shape.clone());
-        body.labels = Some(labels);
+        body.labels.get_or_insert_default().extend(labels);
         Ok(Plan { name: names.container, shape, body })
     }
 
@@ -130,10 +127,7 @@ pub(super) fn confined() -> HostConfig {
         readonly_rootfs: Some(true),
         ipc_mode: Some("private".to_owned()),
         init: Some(false),
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            ..RestartPolicy::default()
-        }),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..RestartPolicy::default() }),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some([("max-size", "64k"), ("max-file", "1")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()),

@@ -1,6 +1,7 @@
 //! The engine: found, asked which version it speaks, and asked again after it was away.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
@@ -13,6 +14,9 @@ use super::host::Host;
 
 /// How long one answer of the engine may take, in seconds.
 const ANSWERS_WITHIN: u64 = 120;
+
+/// How long an engine may take to say what it is.
+const MEETS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The way to the engine.
 pub(super) struct Engine {
@@ -56,7 +60,10 @@ impl Engine {
         if let Some(known) = kept.as_ref() {
             return Ok(known.clone());
         }
-        let known = self.meet().await?;
+        let known = match tokio::time::timeout(MEETS_WITHIN, self.meet()).await {
+            Ok(met) => met?,
+            Err(_) => return Err(failure::unreachable(&self.address(), "reach the engine", "it is silent")),
+        };
         *kept = Some(known.clone());
         Ok(known)
     }

@@ -44,7 +44,8 @@ pub(super) fn engine(address: &str, what: impl Display, error: &Error) -> Worksp
             WorkspaceError::new(code, format!("cannot {what}: the engine of containers says: {said}"))
         }
         Error::RequestTimeoutError => {
-            let said = format!("cannot {what}: the engine of containers on {address} did not answer in time; try again");
+            let said =
+                format!("cannot {what}: the engine of containers on {address} did not answer in time; try again");
             WorkspaceError::new(ProblemCode::Timeout, said)
         }
         other => unreachable(address, what, &chain(other)),

@@ -8,8 +8,10 @@ use reeve_types::WorkspaceId;
 
 use crate::client::RuntimeClient;
 
-/// How long a measured size counts.
-const MEASURED_FOR: Duration = Duration::from_secs(30);
+/// A size counts for this many times as long as it took to measure it, so measuring never takes much of anything.
+const COUNTS_FOR: u32 = 50;
+/// How long a size counts at most.
+const COUNTS_AT_MOST: Duration = Duration::from_secs(60);
 
 /// What is kept of one workspace.
 #[derive(Default)]
@@ -22,7 +24,13 @@ pub(super) struct Held {
 #[derive(Default)]
 struct Kept {
     client: Option<Arc<RuntimeClient>>,
-    measured: Option<(Instant, u64)>,
+    measured: Option<Measured>,
+    started: Option<Instant>,
+}
+
+struct Measured {
+    bytes: u64,
+    until: Instant,
 }
 
 impl Held {
@@ -44,13 +52,24 @@ impl Held {
         self.kept().client = None;
     }
 
-    /// The size of its files, if it was measured a short while ago.
-    pub(super) fn measured(&self) -> Option<u64> {
-        self.kept().measured.filter(|(at, _)| at.elapsed() < MEASURED_FOR).map(|(_, bytes)| bytes)
+    /// It was started just now.
+    pub(super) fn note_started(&self) {
+        self.kept().started = Some(Instant::now());
     }
 
-    pub(super) fn note_measured(&self, bytes: u64) {
-        self.kept().measured = Some((Instant::now(), bytes));
+    /// How long ago this server started it, if it did.
+    pub(super) fn running_for(&self) -> Option<Duration> {
+        self.kept().started.map(|at| at.elapsed())
+    }
+
+    /// The size of its files, if it was measured a short while ago.
+    pub(super) fn measured(&self) -> Option<u64> {
+        self.kept().measured.as_ref().filter(|measured| Instant::now() < measured.until).map(|measured| measured.bytes)
+    }
+
+    pub(super) fn note_measured(&self, bytes: u64, took: Duration) {
+        let until = Instant::now() + took.saturating_mul(COUNTS_FOR).min(COUNTS_AT_MOST);
+        self.kept().measured = Some(Measured { bytes, until });
     }
 }
 

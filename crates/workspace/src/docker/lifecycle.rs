@@ -25,6 +25,8 @@ use crate::client::{RuntimeClient, RuntimeHealth, RuntimeToken};
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 /// How long a program that was started earlier may take to answer.
 const ANSWERS_AGAIN_WITHIN: Duration = Duration::from_secs(2);
+/// How long a container that is being removed may take to be gone.
+const GONE_WITHIN: Duration = Duration::from_secs(15);
 /// How often the engine is asked whether the container has ended meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -35,6 +37,8 @@ pub(super) struct Seen {
     pub(super) workspace: Option<WorkspaceId>,
     pub(super) running: bool,
     pub(super) shape: String,
+    /// How much its files may take, in bytes.
+    pub(super) disk_limit: Option<u64>,
 }
 
 impl Inner {
@@ -54,6 +58,7 @@ impl Inner {
                 workspace: labels.get(labels::WORKSPACE).and_then(|id| id.parse().ok()),
                 running: matches!(state.as_deref(), Some("running" | "paused" | "restarting")),
                 shape: labels.get(labels::SHAPE).cloned().unwrap_or_default(),
+                disk_limit: labels.get(labels::DISK_BYTES).and_then(|bytes| bytes.parse().ok()),
             })
         });
         Ok(seen.collect())
@@ -163,6 +168,7 @@ impl Inner {
         match self.first_answer(&known, &id, &client).await {
             Ok(health) => {
                 held.keep_client(&client);
+                held.note_started();
                 Ok(self.told(&known, &spec, &files.disk, health))
             }
             Err(error) => {
@@ -356,12 +362,18 @@ impl Inner {
     }
 }
 
-/// Kills and removes a container with its nameless volumes. One that is not there, or is being removed, is fine.
+/// Kills and removes a container with its nameless volumes. One that is not there is fine; one that somebody else is
+/// removing is waited for.
 pub(super) async fn remove_container(known: &Known, id: &str) -> Result<(), WorkspaceError> {
-    let options = RemoveContainerOptions { v: true, force: true, link: false };
-    match known.docker.remove_container(id, Some(options)).await {
-        Err(error) if failure::status(&error) == Some(409) && error.to_string().contains("already in progress") => Ok(()),
-        other => unless_missing(other).map_err(|error| known.failed("remove a container", &error)),
+    let deadline = Instant::now() + GONE_WITHIN;
+    loop {
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        match known.docker.remove_container(id, Some(options)).await {
+            Err(error) if failure::status(&error) == Some(409) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return unless_missing(other).map_err(|error| known.failed("remove a container", &error)),
+        }
     }
 }
 

@@ -14,8 +14,7 @@ use super::container::{FILES_INSIDE, volume};
 use super::{Inner, asking};
 
 /// Packs everything. The names begin at the top of the workspace.
-const PACK: &str =
-    "exec tar -C /workspace --format=pax --xattrs --xattrs-include='user.*' --numeric-owner --sparse -cf - .";
+const PACK: &str = "exec tar -C /workspace --format=pax --pax-option=delete=atime,delete=ctime --xattrs --xattrs-include='user.*' --numeric-owner --sparse -cf - .";
 /// A file that changed while it was read is told with 1, and is no failure.
 const PACK_GOOD: [i64; 2] = [0, 1];
 /// Unpacks everything for the user who unpacks it.
@@ -130,7 +129,18 @@ async fn feed(mut begun: Begun, mut files: ByteStream, room: u64) -> Result<(), 
         }
         words = &mut listening => words,
     };
-    begun.finish(words, &[0]).await.map(drop)
+    let unpacked = begun.finish(words, &[0]).await.map_err(|error| match error.code {
+        ProblemCode::Internal => hostile(&error.message),
+        _ => error,
+    })?;
+    // Names that lead out are cut short by `tar`; whoever wrote them meant something else.
+    let complaint = unpacked.complaint();
+    if complaint.contains("Removing leading") { Err(hostile(&complaint)) } else { Ok(()) }
+}
+
+fn hostile(said: &str) -> WorkspaceError {
+    let said = format!("the archive cannot be unpacked here: {said}; nothing of it was kept");
+    WorkspaceError::new(ProblemCode::HostileArchive, said)
 }
 
 fn broken(said: &str) -> WorkspaceError {

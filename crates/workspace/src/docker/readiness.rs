@@ -26,10 +26,17 @@ fn engine(inner: &Inner, known: &Known) -> Readiness {
     let how = if about.rootless { ", without root" } else { "" };
     let detail = format!("{} {} on {}{how}", about.name(), about.version, inner.engine.address());
     if about.rootless && !about.podman {
-        let said = format!("{detail}: its users inside cannot share sockets with this server; run Docker as root, or use Podman");
+        let said = format!(
+            "{detail}: its users inside cannot share sockets with this server; run Docker as root, or use Podman"
+        );
         return missing("engine of containers", &said);
     }
-    Readiness { what: "engine of containers", ready: true, needed: true, detail: format!("{detail}, images in {}", about.storage) }
+    Readiness {
+        what: "engine of containers",
+        ready: true,
+        needed: true,
+        detail: format!("{detail}, images in {}", about.storage),
+    }
 }
 
 fn program(path: &Path) -> Readiness {
@@ -76,7 +83,8 @@ fn other_runtime(inner: &Inner, known: &Known) -> Option<Readiness> {
 }
 
 async fn images(inner: &Inner, known: &Known) -> Vec<Readiness> {
-    let names: BTreeSet<&str> = inner.options.templates.all().filter_map(|template| template.image.as_deref()).collect();
+    let names: BTreeSet<&str> =
+        inner.options.templates.all().filter_map(|template| template.image.as_deref()).collect();
     let mut all = Vec::new();
     for name in names {
         all.push(match known.docker.inspect_image(name).await {

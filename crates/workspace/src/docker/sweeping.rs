@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use reeve_types::{WorkspaceError, WorkspaceId};
 
+use super::engine::Known;
 use super::labels::{self, Role};
 use super::{Inner, chores};
 
-/// How often workspaces are looked at.
-const EVERY: Duration = Duration::from_secs(30);
+/// How long a workspace that was just started has, so that its owner can make room.
+const TIME_TO_TIDY: Duration = Duration::from_secs(5 * 60);
+/// One that is this many times too large is not waited for.
+const FAR_TOO_LARGE: u64 = 2;
 
 /// Begins looking, until the driver is closed or gone.
 pub(super) fn begin(inner: &Arc<Inner>) {
@@ -25,10 +28,11 @@ pub(super) fn begin(inner: &Arc<Inner>) {
             } else if let Err(error) = look(&inner).await {
                 tracing::debug!(%error, "workspaces cannot be looked at");
             }
+            let every = inner.options.measure_every;
             drop(inner);
             tokio::select! {
                 () = closing.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(every) => {}
             }
         }
     });
@@ -37,22 +41,22 @@ pub(super) fn begin(inner: &Arc<Inner>) {
 async fn look(inner: &Inner) -> Result<(), WorkspaceError> {
     let known = inner.engine.reach().await?;
     for seen in inner.list(&known, &[(labels::ROLE, Role::Workspace.as_str())]).await? {
-        if let Some(workspace) = seen.workspace.filter(|_| seen.running) {
-            look_at(inner, &workspace).await?;
+        if let (true, Some(workspace), Some(limit)) = (seen.running, seen.workspace, seen.disk_limit) {
+            look_at(inner, &known, &workspace, limit).await?;
         }
     }
     Ok(())
 }
 
-async fn look_at(inner: &Inner, workspace: &WorkspaceId) -> Result<(), WorkspaceError> {
-    let known = inner.engine.reach().await?;
-    let Some(files) = inner.find_files(&known, workspace).await?.filter(|files| files.disk == "swept") else {
+async fn look_at(inner: &Inner, known: &Known, workspace: &WorkspaceId, limit: u64) -> Result<(), WorkspaceError> {
+    let Some(files) = inner.find_files(known, workspace).await?.filter(|files| files.disk == "swept") else {
         return Ok(());
     };
     let held = inner.workspaces.get(workspace);
-    let bytes = inner.disk_usage(&known, workspace, &held, &files).await;
-    let (Some(bytes), Some(limit)) = (bytes, files.limit) else { return Ok(()) };
-    if bytes <= limit {
+    let Some(bytes) = inner.disk_usage(known, workspace, &held, &files).await else { return Ok(()) };
+    let may_tidy =
+        held.running_for().is_some_and(|time| time < TIME_TO_TIDY) && bytes < limit.saturating_mul(FAR_TOO_LARGE);
+    if bytes <= limit || may_tidy {
         return Ok(());
     }
     tracing::warn!(%workspace, bytes, limit, "a workspace takes more disk than it may and is suspended");

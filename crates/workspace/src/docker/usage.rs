@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::StatsOptions;
@@ -11,14 +12,14 @@ use reeve_types::{WorkspaceError, WorkspaceId};
 
 use super::Inner;
 use super::chores::{Chore, Hands};
-use super::container::{FILES_INSIDE, volume};
+use super::container::{FILES_INSIDE, HOME_INSIDE, volume};
 use super::engine::Known;
 use super::failure::{aside, cannot};
 use super::held::Held;
 use super::volumes::Files;
 
 /// Measures the files where the server itself may not look.
-const MEASURE: &str = "du -sxB1 /workspace | cut -f1";
+const MEASURE: &str = "du -scxB1 /workspace /home/reeve | tail -n 1 | cut -f1";
 
 impl Inner {
     /// What it uses now.
@@ -43,7 +44,7 @@ impl Inner {
         Ok(usage)
     }
 
-    /// Bytes that the files take; nothing when it cannot be told.
+    /// Bytes that the files and the home directory take; nothing when it cannot be told.
     pub(super) async fn disk_usage(
         &self,
         known: &Known,
@@ -54,24 +55,26 @@ impl Inner {
         if let Some(bytes) = held.measured() {
             return Some(bytes);
         }
-        let place = PathBuf::from(&files.mountpoint);
-        let looked = aside(move || measure(&place).map_err(|error| cannot("measure a workspace's files", &error)));
+        let began = Instant::now();
+        let places = self.places(known, files).await.ok()?;
+        let looked = aside(move || {
+            let sizes = places.iter().map(|place| measure(place)).sum::<std::io::Result<u64>>();
+            sizes.map_err(|error| cannot("measure a workspace's files", &error))
+        });
         let bytes = match looked.await {
             Ok(bytes) => bytes,
-            Err(_) => {
-                let chore = Chore {
-                    workspace,
-                    image: &files.image,
-                    script: MEASURE,
-                    hands: Hands::Reader,
-                    mounts: vec![volume(files.name.clone(), FILES_INSIDE, true)],
-                    reads: false,
-                };
-                self.chore(known, chore).await.ok()?.trim().parse().ok()?
-            }
+            Err(_) => self.measure_inside(known, workspace, files).await?,
         };
-        held.note_measured(bytes);
+        held.note_measured(bytes, began.elapsed());
         Some(bytes)
+    }
+
+    /// The same where the server itself may not look.
+    async fn measure_inside(&self, known: &Known, workspace: &WorkspaceId, files: &Files) -> Option<u64> {
+        let mounts = vec![volume(files.name.clone(), FILES_INSIDE, true), volume(files.home(), HOME_INSIDE, true)];
+        let chore =
+            Chore { workspace, image: &files.image, script: MEASURE, hands: Hands::Reader, mounts, reads: false };
+        self.chore(known, chore).await.ok()?.trim().parse().ok()
     }
 
     /// How often the kernel has killed for want of memory, where its count can be read on this machine.

@@ -1,6 +1,7 @@
 //! Volumes: made with an end where the engine can set one, found by their labels, removed for good.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use bollard::models::{Volume, VolumeCreateRequest};
@@ -24,8 +25,6 @@ pub(super) struct Files {
     pub(super) disk: String,
     /// Where the engine keeps it on its machine.
     pub(super) mountpoint: String,
-    /// How much it may hold, in bytes.
-    pub(super) limit: Option<u64>,
     labels: HashMap<String, String>,
 }
 
@@ -35,7 +34,6 @@ impl Files {
         Self {
             image: label(labels::IMAGE),
             disk: label(labels::DISK),
-            limit: label(labels::DISK_BYTES).parse().ok(),
             name: volume.name,
             mountpoint: volume.mountpoint,
             labels: volume.labels,
@@ -43,7 +41,21 @@ impl Files {
     }
 }
 
+impl Files {
+    /// The volume with the home directory of the same workspace.
+    pub(super) fn home(&self) -> String {
+        format!("{}-home", self.name.strip_suffix("-ws").unwrap_or(&self.name))
+    }
+}
+
 impl Inner {
+    /// Where the engine keeps what a workspace may write: its files and its home directory.
+    pub(super) async fn places(&self, known: &Known, files: &Files) -> Result<[PathBuf; 2], WorkspaceError> {
+        let home = known.docker.inspect_volume(&files.home()).await;
+        let home = home.map_err(|error| known.failed("look at a volume", &error))?;
+        Ok([PathBuf::from(&files.mountpoint), PathBuf::from(home.mountpoint)])
+    }
+
     /// The volumes of a new workspace. Those that are there already stay.
     pub(super) async fn make_volumes(
         &self,
@@ -55,7 +67,6 @@ impl Inner {
         let mut labels = labels::of_spec(&self.options.prefix, &self.layout.installation(), spec);
         labels.insert(labels::IMAGE.to_owned(), image.to_owned());
         labels.insert(labels::VOLUME.to_owned(), names.files());
-        labels.insert(labels::DISK_BYTES.to_owned(), spec.limits.disk_bytes.to_string());
         let limit = Some(spec.limits.disk_bytes);
         let files = self.make_volume(known, names.files(), Role::Files, labels.clone(), limit).await?;
         self.make_volume(known, names.home(), Role::Home, labels, limit).await?;
@@ -92,7 +103,8 @@ impl Inner {
             let name = Some(name.clone());
             VolumeCreateRequest { name, driver_opts: options, labels: Some(labels), ..VolumeCreateRequest::default() }
         };
-        let limit = limit.filter(|_| !self.unlimited_volumes.load(Ordering::Relaxed));
+        // Podman takes any option, and finds out when it mounts the volume.
+        let limit = limit.filter(|_| !known.about.podman && !self.unlimited_volumes.load(Ordering::Relaxed));
         let made = match known.docker.create_volume(request(limit)).await {
             Err(error) if limit.is_some() && failure::status(&error).is_some() => {
                 let plain = known.docker.create_volume(request(None)).await;

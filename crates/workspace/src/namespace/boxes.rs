@@ -13,8 +13,8 @@ use super::process::ProcessMark;
 use super::record::{Processes, Record};
 use crate::client::{RuntimeClient, RuntimeToken};
 
-/// How long a measured size is believed.
-const MEASURED_FOR: Duration = Duration::from_secs(10);
+/// A measured size is believed for so many times as long as measuring took: looking often must not cost much.
+const BELIEVED_TIMES: u32 = 20;
 
 /// One box.
 pub(super) struct Held {
@@ -29,14 +29,24 @@ struct State {
     client: Option<Arc<RuntimeClient>>,
     proxy: Option<Proxy>,
     refused: Arc<std::sync::atomic::AtomicU64>,
+    /// A size in bytes, and until when it is believed.
     measured: Option<(Instant, u64)>,
     started_at: Option<Instant>,
+    /// What was known of its size when it was started, in bytes.
+    at_start: u64,
 }
 
 impl Held {
     pub(super) fn new(key: String, record: Record) -> Self {
-        let state =
-            State { record, client: None, proxy: None, refused: Arc::default(), measured: None, started_at: None };
+        let state = State {
+            record,
+            client: None,
+            proxy: None,
+            refused: Arc::default(),
+            measured: None,
+            started_at: None,
+            at_start: 0,
+        };
         Self { key, busy: tokio::sync::Mutex::new(()), state: Mutex::new(state) }
     }
 
@@ -91,6 +101,10 @@ impl Held {
         self.state().proxy = proxy;
     }
 
+    pub(super) fn take_proxy(&self) -> Option<Proxy> {
+        self.state().proxy.take()
+    }
+
     pub(super) fn refusals(&self) -> Arc<std::sync::atomic::AtomicU64> {
         Arc::clone(&self.state().refused)
     }
@@ -100,7 +114,13 @@ impl Held {
     }
 
     pub(super) fn note_start(&self) {
-        self.state().started_at = Some(Instant::now());
+        let mut state = self.state();
+        state.started_at = Some(Instant::now());
+        state.at_start = state.measured.map_or(0, |(_, bytes)| bytes);
+    }
+
+    pub(super) fn size_at_start(&self) -> u64 {
+        self.state().at_start
     }
 
     pub(super) fn running_for(&self) -> Option<Duration> {
@@ -108,11 +128,11 @@ impl Held {
     }
 
     pub(super) fn measured(&self) -> Option<u64> {
-        self.state().measured.filter(|(at, _)| at.elapsed() < MEASURED_FOR).map(|(_, bytes)| bytes)
+        self.state().measured.filter(|(until, _)| Instant::now() < *until).map(|(_, bytes)| bytes)
     }
 
-    pub(super) fn note_measured(&self, bytes: u64) {
-        self.state().measured = Some((Instant::now(), bytes));
+    pub(super) fn note_measured(&self, bytes: u64, took: Duration) {
+        self.state().measured = Some((Instant::now() + took * BELIEVED_TIMES, bytes));
     }
 }
 

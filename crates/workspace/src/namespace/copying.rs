@@ -126,17 +126,17 @@ impl Copying {
     }
 
     fn user(&self, stat: &Stat) -> Option<Uid> {
-        changing(self.owner.unwrap_or(stat.st_uid), stat.st_uid).map(Uid::from_raw)
+        may_give_away().then(|| Uid::from_raw(self.owner.unwrap_or(stat.st_uid)))
     }
 
     fn group(&self, stat: &Stat) -> Option<Gid> {
-        changing(self.owner.unwrap_or(stat.st_gid), stat.st_gid).map(Gid::from_raw)
+        may_give_away().then(|| Gid::from_raw(self.owner.unwrap_or(stat.st_gid)))
     }
 }
 
 /// Who is not root owns what they make, and may not give it away; root must always say.
-fn changing(wanted: u32, _present: u32) -> Option<u32> {
-    rustix::process::geteuid().is_root().then_some(wanted)
+fn may_give_away() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 fn directory(at: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {

@@ -210,8 +210,8 @@ fn check(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     if limits.memory_bytes < 32 << 20 || limits.pids < 16 || limits.cpu_millis < 10 || limits.open_files < 64 {
         return wrong("a workspace needs at least 32 MiB of memory, 16 processes, 0.01 cores and 64 open files".into());
     }
-    if limits.disk_bytes < 1 << 20 || limits.disk_bytes > 16 << 40 {
-        return wrong("a workspace's disk measures 1 MiB to 16 TiB".into());
+    if limits.disk_bytes < 16 << 20 || limits.disk_bytes > 16 << 40 {
+        return wrong("a workspace's disk measures 16 MiB to 16 TiB".into());
     }
     Ok(())
 }
@@ -318,12 +318,13 @@ impl Inner {
             return Some(bytes);
         }
         let path = if held.record().image { self.layout.image(&held.key) } else { self.layout.plain(&held.key) };
+        let began = std::time::Instant::now();
         let measured = aside(move || {
             let size = if path.is_dir() { disk::measure(&path) } else { disk::blocks(&path) };
             size.map_err(|error| super::failure::cannot("measure a workspace's files", &error))
         });
         let bytes = measured.await.ok()?;
-        held.note_measured(bytes);
+        held.note_measured(bytes, began.elapsed());
         Some(bytes)
     }
 }

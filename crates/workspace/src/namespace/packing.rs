@@ -292,7 +292,7 @@ impl Unpacking {
                 let leads_to = entry.link_name_bytes().ok_or_else(|| hostile("a link leads nowhere"))?;
                 let leads_to = CString::new(leads_to.into_owned()).map_err(|_| hostile("a link holds a NUL"))?;
                 rustix::fs::symlinkat(&leads_to, &parent, &name).map_err(|error| wrong(error.into()))?;
-                self.own(&parent, &name).map_err(wrong)?;
+                self.dress(&parent, &name, time).map_err(wrong)?;
             }
             EntryType::Link => {
                 let leads_to = entry.link_name_bytes().ok_or_else(|| hostile("a link leads nowhere"))?;
@@ -305,7 +305,7 @@ impl Unpacking {
             }
             EntryType::Fifo => {
                 rustix::fs::mknodat(&parent, &name, FileType::Fifo, mode, 0).map_err(|error| wrong(error.into()))?;
-                self.own(&parent, &name).map_err(wrong)?;
+                self.dress(&parent, &name, time).map_err(wrong)?;
             }
             EntryType::XGlobalHeader => {}
             other => return Err(hostile(&format!("`{path}` is of a kind that is not unpacked ({other:?})"))),
@@ -391,6 +391,12 @@ impl Unpacking {
         let Some(uid) = self.owner else { return Ok(()) };
         let (user, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)));
         Ok(rustix::fs::chownat(parent, name, user, group, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Owner and time of what cannot be opened to be given them.
+    fn dress(&self, parent: &OwnedFd, name: &CString, time: u64) -> io::Result<()> {
+        self.own(parent, name)?;
+        Ok(rustix::fs::utimensat(parent, name, &times(time), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     fn dress_directories(&self) -> Result<(), WorkspaceError> {

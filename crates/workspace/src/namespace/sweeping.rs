@@ -9,8 +9,6 @@ use reeve_types::WorkspaceId;
 use super::Inner;
 use super::boxes::Held;
 
-/// How often boxes are looked at.
-const EVERY: Duration = Duration::from_secs(15);
 /// How long a box that was just started has, so that its owner can make room.
 const TIME_TO_TIDY: Duration = Duration::from_secs(5 * 60);
 /// A box that is this many times too large is not waited for.
@@ -18,12 +16,12 @@ const FAR_TOO_LARGE: u64 = 2;
 
 /// Begins looking, until the driver is closed or gone.
 pub(super) fn begin(inner: &Arc<Inner>) {
-    let (weak, closing) = (Arc::downgrade(inner), inner.background.clone());
+    let (weak, closing, every) = (Arc::downgrade(inner), inner.background.clone(), inner.options.measure_every);
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 () = closing.cancelled() => return,
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(every) => {}
             }
             let Some(inner) = weak.upgrade() else { return };
             for (workspace, held) in inner.boxes.all() {
@@ -41,8 +39,9 @@ async fn look_at(inner: &Inner, workspace: &WorkspaceId, held: &Held) {
     }
     let Some(bytes) = inner.disk_usage(held).await else { return };
     let limit = spec.limits.disk_bytes;
-    let may_tidy =
-        held.running_for().is_some_and(|time| time < TIME_TO_TIDY) && bytes < limit.saturating_mul(FAR_TOO_LARGE);
+    // What was there when it was started is what its owner is about to tidy; what came since is not.
+    let bearable = limit.saturating_mul(FAR_TOO_LARGE).max(held.size_at_start().saturating_add(limit));
+    let may_tidy = held.running_for().is_some_and(|time| time < TIME_TO_TIDY) && bytes < bearable;
     if bytes <= limit || may_tidy {
         return;
     }

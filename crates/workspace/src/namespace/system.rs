@@ -42,14 +42,12 @@ const WRITTEN: [(&str, &str); 8] = [
     ("hostname", "workspace\n"),
     ("nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n"),
     ("resolv.conf", "# A workspace resolves no names; its proxy does.\n"),
-    ("ssl-openssl.cnf", ""),
+    ("ssl/openssl.cnf", ""),
     (
         "profile",
         "export PATH HOME LANG TERM\nPS1='\\w \\$ '\n[ -n \"$BASH_VERSION\" ] && [ -r /etc/bash.bashrc ] && . /etc/bash.bashrc\n",
     ),
 ];
-/// The file among those above that has another place.
-const OPENSSL: (&str, &str) = ("ssl-openssl.cnf", "ssl/openssl.cnf");
 
 /// A directory of this machine that workspaces may use although it is not below `/usr`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,18 +100,9 @@ impl System {
                 Err(_) => {}
             }
         }
-        for name in FROM_ETC {
-            let path = format!("/etc/{name}");
-            if Path::new(&path).exists() {
-                arguments.extend(words(["--ro-bind", &path, &path]));
-            }
-        }
-        for (name, content) in WRITTEN {
-            let file = layout.reach.join("etc").join(name);
-            write_readable(&file, content.as_bytes(), 0o644)?;
-            let place = if name == OPENSSL.0 { OPENSSL.1 } else { name };
-            bind(&mut arguments, &file, Path::new("/etc").join(place));
-        }
+        let etc = layout.reach.join("etc");
+        prepare_etc(&etc)?;
+        bind(&mut arguments, &etc, "/etc");
         bind(&mut arguments, &reachable_program(layout, runtime)?, RUNTIME_INSIDE);
         let mut path = String::from("/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
         for toolchain in toolchains {
@@ -132,6 +121,45 @@ impl System {
     pub(super) fn path(&self) -> &str {
         &self.path
     }
+}
+
+/// One directory that workspaces see as `/etc`: every mount makes each start slower. It is brought up to date when the
+/// server starts; workspaces that run see that.
+fn prepare_etc(etc: &Path) -> io::Result<()> {
+    std::fs::set_permissions(etc, PermissionsExt::from_mode(0o755))?;
+    for name in FROM_ETC {
+        let (from, to) = (Path::new("/etc").join(name), etc.join(name));
+        make_above(etc, &to)?;
+        // What is not there, or not for everybody's eyes, is not needed.
+        match std::fs::metadata(&from) {
+            Ok(meta) if meta.is_dir() => copy_anew(&from, &to)?,
+            Ok(meta) if meta.mode() & 0o004 != 0 => write_readable(&to, &std::fs::read(&from)?, 0o644)?,
+            _ => {}
+        }
+    }
+    for (name, content) in WRITTEN {
+        let to = etc.join(name);
+        make_above(etc, &to)?;
+        write_readable(&to, content.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+fn make_above(etc: &Path, to: &Path) -> io::Result<()> {
+    let below: Vec<&Path> = to.ancestors().skip(1).take_while(|above| *above != etc).collect();
+    for directory in below.into_iter().rev() {
+        std::fs::create_dir_all(directory)?;
+        std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
+    let draft = to.with_extension(format!("draft-{:08x}", rand::random::<u32>()));
+    std::fs::create_dir(&draft)?;
+    super::copying::copy_tree(from, &draft, None)?;
+    super::removing::remove(to)?;
+    std::fs::rename(&draft, to)
 }
 
 fn bind(arguments: &mut Vec<OsString>, from: &Path, to: impl AsRef<Path>) {
@@ -156,7 +184,8 @@ fn write_readable(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 
 /// The program inside where every workspace's user can read it: where it is, or a copy.
 fn reachable_program(layout: &Layout, program: &Path) -> io::Result<PathBuf> {
-    if !layout.as_root || is_walkable(program) {
+    // A program that is not there yet is told when something is to be started, and by `reeve doctor`.
+    if !layout.as_root || is_walkable(program) || !program.is_file() {
         return Ok(program.to_path_buf());
     }
     let meta = std::fs::metadata(program)?;
@@ -191,17 +220,18 @@ fn is_walkable(path: &Path) -> bool {
 
 /// Takes away what was mounted and written for all workspaces together.
 pub(super) fn take_down(layout: &Layout) {
-    for shared in ["bin", "etc"] {
-        let shared = layout.reach.join(shared);
-        for entry in std::fs::read_dir(&shared).into_iter().flatten().flatten() {
-            if let Err(error) = take_away(&entry.path()) {
-                tracing::warn!(path = %entry.path().display(), %error, "what workspaces saw of this machine stays");
-            }
-        }
-        // Directories are removed when they are empty, never with what is in them: it might be somebody's toolchain.
-        let _kept = std::fs::remove_dir(&shared);
+    let stays = |path: &Path, error: io::Error| {
+        tracing::warn!(path = %path.display(), %error, "what workspaces saw of this machine stays");
+    };
+    let (programs, etc) = (layout.reach.join("bin"), layout.reach.join("etc"));
+    for entry in std::fs::read_dir(&programs).into_iter().flatten().flatten() {
+        take_away(&entry.path()).unwrap_or_else(|error| stays(&entry.path(), error));
     }
-    let _kept = std::fs::remove_dir(&layout.reach);
+    super::removing::remove(&etc).unwrap_or_else(|error| stays(&etc, error));
+    // Directories are removed when they are empty, never with what is in them: it might be somebody's toolchain.
+    for directory in [&programs, &layout.reach] {
+        let _kept = std::fs::remove_dir(directory);
+    }
 }
 
 fn take_away(path: &Path) -> io::Result<()> {

@@ -1,1 +1,18 @@
-//! Workspaces made for real by Docker Engine.
+//! Workspaces made for real by a Docker Engine of the tests' own, held to the contract of every driver and to what this
+//! driver alone promises.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by saying what it expected")]
+
+#[path = "../it/actor.rs"]
+#[allow(dead_code, reason = "words shared with the tests of another driver, which uses others of them")]
+mod actor;
+mod boundary;
+#[path = "../it/contract.rs"]
+mod contract;
+mod daemon;
+mod engine_away;
+mod half_done;
+mod image;
+mod kept;
+mod limits;
+mod program;
+mod stage;

@@ -41,6 +41,10 @@ pub(crate) fn workspace_id() -> WorkspaceId {
     WorkspaceId::new(SystemClock.now(), SystemClock.random())
 }
 
+pub(crate) fn execution_id() -> ExecutionId {
+    ExecutionId::new(SystemClock.now(), SystemClock.random())
+}
+
 pub(crate) fn snapshot_id() -> SnapshotId {
     SnapshotId::new(SystemClock.now(), SystemClock.random())
 }
@@ -135,7 +139,11 @@ impl<'a> Actor<'a> {
         self.driver.roll_back(self.permit(aside(workspace, snapshot)).await).await
     }
 
-    pub(crate) async fn drop_snapshot(&self, workspace: &WorkspaceId, snapshot: &SnapshotId) -> Result<(), WorkspaceError> {
+    pub(crate) async fn drop_snapshot(
+        &self,
+        workspace: &WorkspaceId,
+        snapshot: &SnapshotId,
+    ) -> Result<(), WorkspaceError> {
         self.driver.drop_snapshot(self.permit(aside(workspace, snapshot)).await).await
     }
 
@@ -188,9 +196,8 @@ impl<'a> Actor<'a> {
     }
 
     pub(crate) async fn execute(&self, id: &WorkspaceId, request: ExecRequest) -> Ran {
-        let execution = ExecutionId::new(SystemClock.now(), SystemClock.random());
         let link = self.link(id).await;
-        let mut events = link.execute(execution, self.permit(request).await).await.expect("it was begun");
+        let mut events = link.execute(execution_id(), self.permit(request).await).await.expect("it was begun");
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some(event) = events.next().await {
             match event.expect("an event") {

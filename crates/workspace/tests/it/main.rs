@@ -2,6 +2,10 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by saying what it expected")]
 
 mod actor;
+mod bad_days;
 mod contract;
+mod crashes;
+mod egress;
+mod escapes;
 mod namespace;
 mod stage;

@@ -1,7 +1,9 @@
 // Questions to people, in words.
 
-import type { ActionClass, Approval, ApprovalStatus, ToolInfo } from '$lib/types';
-import { list, plural, title } from '$lib/words';
+import type { Account, ActionClass, Approval, ApprovalStatus, ToolInfo } from '$lib/types';
+import { names } from '$lib/names.svelte';
+import { isMe } from '$lib/people';
+import { list, plural, toolTitle } from '$lib/words';
 
 type Tone = 'neutral' | 'accent' | 'green' | 'amber' | 'red';
 
@@ -22,11 +24,11 @@ export const statuses: Record<ApprovalStatus, { word: string; tone: Tone }> = {
 
 /** `Terminate connection on database orders`. */
 export function heading(approval: Approval): string {
-  const tool = title(approval.tool_name);
+  const tool = toolTitle(approval.tool_name);
   const kind = approval.resource_type;
   // `Delete workspace` need not say `on workspace`.
   const on = tool.toLowerCase().includes(kind) ? '' : ` on ${kind}`;
-  return `${tool}${on} “${approval.resource_name}”`;
+  return `${tool}${on} “${names.of(kind, approval.resource_name)}”`;
 }
 
 /** Whether it can be undone, in a sentence. */
@@ -44,11 +46,11 @@ export function progress(approval: Approval): string {
 }
 
 /** Why this account cannot decide, or nothing. The server decides in the end; this only explains beforehand. */
-export function cannotDecide(approval: Approval, account: { id: string; roles: string[]; permissions?: string[] } | null): string {
+export function cannotDecide(approval: Approval, account: Account | null): string {
   if (!account) return '';
-  if (approval.requested_by === account.id)
+  if (isMe(approval.requested_by, account))
     return 'You asked for this yourself, or it was asked for you. Somebody else must decide, so that no single person can do it alone.';
-  if (approval.votes.some((vote) => vote.by === account.id))
+  if (approval.votes.some((vote) => isMe(vote.by, account)))
     return 'You have said yes. The others are still to answer.';
   if (account.permissions && !account.permissions.includes('approve') && !account.roles.includes('admin'))
     return 'Your roles do not let you answer questions. Ask an administrator if they should.';

@@ -2,7 +2,9 @@
 
 import type { AuditEvent, Principal } from '$lib/types';
 import type { IconName } from '$lib/ui';
-import { duration, title } from '$lib/words';
+import { names } from '$lib/names.svelte';
+import { person } from '$lib/people';
+import { duration, title, toolTitle } from '$lib/words';
 
 type Tone = 'neutral' | 'accent' | 'green' | 'amber' | 'red';
 
@@ -68,14 +70,14 @@ export function who(principal: Principal | undefined): string {
 
 /** `database orders`. */
 export function target(event: AuditEvent): string {
-  if (event.resource) return `${event.resource.kind} ${event.resource.name}`;
+  if (event.resource) return `${event.resource.kind} ${names.of(event.resource.kind, event.resource.name)}`;
   const policy = event.policy_decision;
-  return policy ? `${policy.resource_type} ${policy.resource_name}` : '';
+  return policy ? `${policy.resource_type} ${names.of(policy.resource_type, policy.resource_name)}` : '';
 }
 
 /** The record in one sentence, without who and when. */
 export function sentence(event: AuditEvent): string {
-  const tool = event.tool ? title(event.tool.name) : '';
+  const tool = event.tool ? toolTitle(event.tool.name) : '';
   const what = (tool || 'it').toLowerCase();
   switch (event.event_type) {
     case 'tool_invoked':
@@ -95,11 +97,11 @@ export function sentence(event: AuditEvent): string {
     case 'approval_requested':
       return `People are asked about ${tool ? `“${tool}”` : 'an act'}`;
     case 'approval_vote':
-      return `${event.approval?.vote?.by ?? 'Somebody'} said ${event.approval?.vote?.choice === 'deny' ? 'no' : 'yes'}`;
+      return `${person(event.approval?.vote?.by ?? 'Somebody')} said ${event.approval?.vote?.choice === 'deny' ? 'no' : 'yes'}`;
     case 'approval_resolved': {
       const status = event.approval?.status;
       const settled = { approved: 'was approved', denied: 'was denied', cancelled: 'was withdrawn', expired: 'ran out of time', stale: 'no longer fits the act', pending: 'waits' };
-      return `The question ${status ? settled[status] : 'was settled'}${event.approval?.vote?.by ? ` by ${event.approval.vote.by}` : ''}`;
+      return `The question ${status ? settled[status] : 'was settled'}${event.approval?.vote?.by ? ` by ${person(event.approval.vote.by)}` : ''}`;
     }
     case 'delegation_decision':
       return `Routed to ${event.decision?.agent || 'an agent'}${event.input?.user_query ? `: “${event.input.user_query}”` : ''}`;

@@ -13,12 +13,12 @@ import { Runner } from './run.svelte';
 import { extensionsOf, goTo, mark } from './setup';
 import { Terminals } from './terminals.svelte';
 import { Tree } from './tree.svelte';
+import { Uploads } from './uploads.svelte';
 
-export interface UploadProgress {
-  id: number;
-  name: string;
-  size: number;
-  sent: number;
+/** One of the panes that show open files. A file may be in both; its text is one. */
+export class Group {
+  tabs = $state.raw<Document[]>([]);
+  active = $state.raw<Document | null>(null);
 }
 
 export class Desk {
@@ -26,11 +26,14 @@ export class Desk {
   readonly tree: Tree;
   readonly terminals: Terminals;
   readonly runner: Runner;
+  readonly uploads: Uploads;
   readonly layout: Layout;
   workspace = $state.raw<Workspace>() as Workspace;
-  tabs = $state.raw<Document[]>([]);
-  active = $state.raw<Document | null>(null);
-  uploads = $state<UploadProgress[]>([]);
+  /** One pane of open files, or two side by side, and the one that somebody works in. */
+  groups = $state.raw<Group[]>([new Group()]);
+  front = $state.raw<Group>(this.groups[0] as Group);
+  /** The tab that is being dragged, and the pane that it comes from. */
+  draggedTab: { document: Document; group: Group } | null = null;
   ports = $state.raw<ListeningPort[]>([]);
   preview = $state<{ port: number; path: string; url: string } | null>(null);
   previewProblem = $state('');
@@ -39,8 +42,7 @@ export class Desk {
   quickOpen = $state(false);
   trashTold = $state(0);
   #stops: (() => void)[] = [];
-  #count = 0;
-  #clipboard: string | null = null;
+  #clipboard: { keys: string[]; cut: boolean } = { keys: [], cut: false };
 
   constructor(workspace: Workspace) {
     this.workspace = workspace;
@@ -48,6 +50,7 @@ export class Desk {
     this.tree = new Tree(this.files);
     this.terminals = new Terminals(workspace.id);
     this.runner = new Runner(this.files.base);
+    this.uploads = new Uploads(this.files, (dir) => this.tree.touch(dir));
     this.layout = new Layout(workspace.id);
   }
 
@@ -62,8 +65,13 @@ export class Desk {
     const online = () => this.tabs.forEach((document) => document.retry());
     window.addEventListener('online', online);
     this.#stops.push(() => window.removeEventListener('online', online));
-    const { tabs, active } = this.layout.kept;
-    for (const key of tabs) void this.open(key, { front: key === active, focus: false });
+    const { tabs, active, besideTabs, besideActive } = this.layout.kept;
+    this.#reopen(this.front, tabs, active);
+    if (besideTabs.length > 0) {
+      const beside = new Group();
+      this.groups = [this.front, beside];
+      this.#reopen(beside, besideTabs, besideActive);
+    }
     void this.terminals.adopt(this.layout.kept.names).catch((error: unknown) => (this.terminals.problem = words(error)));
   }
 
@@ -76,6 +84,21 @@ export class Desk {
     this.tree.dispose();
     this.terminals.leave();
     this.runner.leave();
+  }
+
+  #reopen(group: Group, keys: string[], active: string | null): void {
+    group.tabs = keys.map((key) => this.#document(key) ?? this.#made(key));
+    group.active = group.tabs.find(({ key }) => key === active) ?? group.tabs[0] ?? null;
+    this.groups = [...this.groups];
+  }
+
+  /** Every open file, whichever pane it is in. */
+  get tabs(): Document[] {
+    return [...new Set(this.groups.flatMap((group) => group.tabs))];
+  }
+
+  get active(): Document | null {
+    return this.front.active;
   }
 
   get unsaved(): boolean {
@@ -124,8 +147,14 @@ export class Desk {
   }
 
   #rememberTabs(): void {
-    this.layout.kept.tabs = this.tabs.map((document) => document.key);
-    this.layout.kept.active = this.active?.key ?? null;
+    const [first, beside] = this.groups;
+    const keys = (group?: Group) => group?.tabs.map((document) => document.key) ?? [];
+    Object.assign(this.layout.kept, {
+      tabs: keys(first),
+      active: first?.active?.key ?? null,
+      besideTabs: keys(beside),
+      besideActive: beside?.active?.key ?? null,
+    });
   }
 
   async attempt<T>(work: Promise<T>): Promise<T | undefined> {
@@ -139,59 +168,86 @@ export class Desk {
 
   // Tabs
 
-  async open(key: string, options: { front?: boolean; focus?: boolean; line?: number; column?: number; length?: number } = {}): Promise<void> {
-    let document = this.#document(key);
-    const front = options.front ?? true;
-    if (!document) {
-      const made = new Document(this.files, key, (which) => extensionsOf(which, this.layout.kept));
-      document = made;
-      this.tabs = [...this.tabs, made];
-      if (front) this.active = made;
-      this.#rememberTabs();
-      await made.load();
-    }
-    if (front) {
-      this.active = document;
-      this.layout.phone = 'editor';
-      this.#rememberTabs();
-      await tick();
-      if (document.view) {
-        if (options.line) goTo(document.view, options.line, options.column, options.length);
-        else if (options.focus ?? true) document.view.focus();
-      }
-      this.markProblems();
-    }
+  #made(key: string): Document {
+    const made = new Document(this.files, key, (which) => extensionsOf(which, this.layout.kept));
+    made.ready = made.load();
+    return made;
   }
 
-  async close(document: Document): Promise<void> {
-    if (document.dirty && !(await document.save())) {
+  async open(key: string, options: { group?: Group; focus?: boolean; line?: number; column?: number; length?: number } = {}): Promise<void> {
+    const focused = window.document.activeElement;
+    const document = this.#document(key) ?? this.#made(key);
+    const group = options.group ?? this.front;
+    if (!group.tabs.includes(document)) group.tabs = [...group.tabs, document];
+    group.active = document;
+    this.front = group;
+    this.layout.phone = 'editor';
+    this.#rememberTabs();
+    await document.ready;
+    await tick();
+    const view = document.viewAt(group);
+    if (view && options.line) goTo(view, options.line, options.column, options.length);
+    else if (view && (options.focus ?? true) && !movedOn(focused)) view.focus();
+    this.markProblems();
+  }
+
+  /** Opens a file in the other pane, which is made when there is none: the one in front unless another is named. */
+  async openBeside(key = this.active?.key): Promise<void> {
+    if (key === undefined) return;
+    const other = this.groups.find((group) => group !== this.front) ?? new Group();
+    if (!this.groups.includes(other)) this.groups = [...this.groups, other];
+    await this.open(key, { group: other });
+  }
+
+  /** Puts the focus into the first or the second pane. */
+  focusGroup(index: number): void {
+    const group = this.groups[index];
+    if (!group) return;
+    this.front = group;
+    group.active?.viewAt(group)?.focus();
+  }
+
+  async close(document: Document, group = this.front): Promise<void> {
+    const elsewhere = this.groups.some((other) => other !== group && other.tabs.includes(document));
+    if (!elsewhere && document.dirty && !(await document.save())) {
       const text = 'It could not be saved. What was typed since the last save would be gone.';
       if (!(await confirm({ title: `Close ${document.name}?`, text, yes: 'Close and lose the changes', danger: true }))) return;
     }
-    const at = this.tabs.indexOf(document);
-    this.tabs = this.tabs.filter((other) => other !== document);
-    if (this.active === document) this.active = this.tabs[Math.min(at, this.tabs.length - 1)] ?? null;
-    document.close();
+    this.#take(document, group);
+    if (!elsewhere) document.close();
     this.#rememberTabs();
   }
 
-  moveTab(from: number, to: number): void {
-    const tabs = [...this.tabs];
-    const [moved] = tabs.splice(from, 1);
-    if (moved) tabs.splice(to, 0, moved);
-    this.tabs = tabs;
+  /** Takes a tab out of a pane; a second pane without tabs goes. */
+  #take(document: Document, group: Group): void {
+    const at = group.tabs.indexOf(document);
+    group.tabs = group.tabs.filter((other) => other !== document);
+    if (group.active === document) group.active = group.tabs[Math.min(at, group.tabs.length - 1)] ?? null;
+    if (group.tabs.length > 0 || this.groups.length === 1) return;
+    this.groups = this.groups.filter((other) => other !== group);
+    if (this.front === group) this.front = this.groups[0] as Group;
+  }
+
+  /** Drops a tab before another, in the same pane or in the other. */
+  moveTab(document: Document, from: Group, to: Group, at: number): void {
+    if (from !== to) this.#take(document, from);
+    const others = to.tabs.filter((other) => other !== document);
+    to.tabs = [...others.slice(0, at), document, ...others.slice(at)];
+    to.active = document;
+    this.front = to;
     this.#rememberTabs();
   }
 
   cycle(step: number): void {
-    const at = this.active ? this.tabs.indexOf(this.active) : -1;
-    const next = this.tabs[(at + step + this.tabs.length) % this.tabs.length];
+    const { tabs, active } = this.front;
+    const next = tabs[((active ? tabs.indexOf(active) : -1) + step + tabs.length) % tabs.length];
     if (next) void this.open(next.key);
   }
 
   markProblems(): void {
     for (const document of this.tabs) {
-      if (document.view) mark(document.view, this.runner.problems.filter(({ file }) => file === document.key));
+      const problems = this.runner.problems.filter(({ file }) => file === document.key);
+      for (const view of document.views) mark(view, problems);
     }
   }
 
@@ -229,59 +285,83 @@ export class Desk {
     const changed = await this.#operate({ op: naming.kind === 'file' ? 'create_file' : 'create_directory', path: key });
     if (!changed) return;
     this.tree.touch(naming.dir);
-    this.tree.selected = key;
+    this.tree.only(key);
     if (naming.kind === 'file') await this.open(key);
   }
 
   #moved(from: string, to: string): void {
     this.#renamed(from, to);
-    this.tree.selected = to;
+    this.tree.only(to);
   }
 
   async #saveWithin(key: string): Promise<void> {
     for (const document of this.tabs) if (isWithin(document.key, key) && document.dirty) await document.save();
   }
 
-  async move(key: string, dir: string): Promise<void> {
-    if (parentOf(key) === dir || isWithin(dir, key)) return;
-    await this.#saveWithin(key);
-    const to = join(dir, nameOf(key));
-    const changed = await this.#operate({ op: 'move', from: pathOf(key), to });
-    if (changed) this.#moved(key, to);
+  async move(keys: string[], dir: string): Promise<void> {
+    for (const key of keys) {
+      if (parentOf(key) === dir || isWithin(dir, key)) continue;
+      await this.#saveWithin(key);
+      const to = join(dir, nameOf(key));
+      const changed = await this.#operate({ op: 'move', from: pathOf(key), to });
+      if (changed) this.#moved(key, to);
+    }
   }
 
-  async duplicate(key: string, dir = parentOf(key)): Promise<void> {
-    const to = join(dir, copyName(nameOf(key), this.tree.names(dir)));
-    if (await this.#operate({ op: 'copy', from: pathOf(key), to })) this.tree.touch(dir);
+  async duplicate(keys: string[]): Promise<void> {
+    for (const key of keys) await this.#copy(key, parentOf(key));
   }
 
-  copy(key: string): void {
-    this.#clipboard = key;
+  async #copy(key: string, dir: string): Promise<void> {
+    const taken = this.tree.names(dir);
+    const name = nameOf(key);
+    const to = join(dir, taken.has(name) ? copyName(name, taken) : name);
+    if (await this.#operate({ op: 'copy', from: pathOf(key), to })) await this.tree.load(dir);
+  }
+
+  /** Keeps them in mind, to be pasted: copied, or moved when they were cut. */
+  copy(keys: string[], cut = false): void {
+    this.#clipboard = { keys, cut };
+  }
+
+  /** Whether there is something to be pasted. */
+  get holds(): boolean {
+    return this.#clipboard.keys.length > 0;
   }
 
   async paste(dir: string): Promise<void> {
-    if (this.#clipboard === null) return;
-    const name = nameOf(this.#clipboard);
-    const taken = this.tree.names(dir);
-    const to = join(dir, taken.has(name) ? copyName(name, taken) : name);
-    if (await this.#operate({ op: 'copy', from: pathOf(this.#clipboard), to })) this.tree.touch(dir);
+    const { keys, cut } = this.#clipboard;
+    if (cut) {
+      this.#clipboard = { keys: [], cut: false };
+      return this.move(keys, dir);
+    }
+    for (const key of keys) await this.#copy(key, dir);
   }
 
-  async remove(key: string): Promise<void> {
-    await this.#saveWithin(key);
-    const changed = await this.#operate({ op: 'trash', path: pathOf(key) });
-    if (!changed) return;
-    const open = this.tabs.filter((document) => isWithin(document.key, key));
-    for (const document of open) {
-      document.dirty = false;
-      await this.close(document);
+  async remove(keys: string[]): Promise<void> {
+    const gone: { id: string; key: string }[] = [];
+    for (const key of keys) {
+      await this.#saveWithin(key);
+      const changed = await this.#operate({ op: 'trash', path: pathOf(key) });
+      if (!changed) break;
+      await this.#closeWithin(key);
+      this.tree.gone(key);
+      if (changed.trash_id) gone.push({ id: changed.trash_id, key });
     }
-    this.tree.gone(key);
-    if (this.tree.selected === key) this.tree.selected = null;
+    if (gone.length === 0) return;
     this.trashTold++;
-    const id = changed.trash_id;
-    const undo = id && { label: 'Undo', run: () => void this.restore(id, key) };
-    toasts.info(`${nameOf(key)} is in the trash.`, undo ? { action: undo } : {});
+    const what = gone.length === 1 ? `${nameOf(gone[0]?.key ?? '')} is` : `${gone.length} entries are`;
+    const back = async () => {
+      for (const { id, key } of gone) await this.restore(id, key);
+    };
+    toasts.info(`${what} in the trash.`, { action: { label: 'Undo', run: () => void back() } });
+  }
+
+  async #closeWithin(key: string): Promise<void> {
+    for (const document of this.tabs.filter((each) => isWithin(each.key, key))) {
+      document.dirty = false;
+      for (const group of this.groups.filter(({ tabs }) => tabs.includes(document))) await this.close(document, group);
+    }
   }
 
   async restore(id: string, key: string): Promise<void> {
@@ -298,26 +378,6 @@ export class Desk {
   async download(key: string, directory: boolean): Promise<void> {
     const bytes = await this.attempt(directory ? this.files.archive(key) : this.files.download(key));
     if (bytes) saveAs(bytes, directory ? `${nameOf(key) || this.workspace.name}.zip` : nameOf(key));
-  }
-
-  async upload(dropped: { file: File; path: string }[], dir: string): Promise<void> {
-    let done = 0;
-    for (const { file, path } of dropped) {
-      const id = this.#count++;
-      this.uploads.push({ id, name: path, size: file.size, sent: 0 });
-      const key = join(dir, path);
-      const saved = await this.attempt(
-        this.files.upload(key, file, (sent) => {
-          const at = this.uploads.find((upload) => upload.id === id);
-          if (at) at.sent = sent;
-        }),
-      );
-      this.uploads = this.uploads.filter((upload) => upload.id !== id);
-      if (saved && isAwaiting(saved)) toasts.info(`${path} waits for an approval.`);
-      else if (saved) done++;
-      this.tree.touch(dir);
-    }
-    if (done > 0) toasts.good(done === 1 ? `${dropped[0]?.path ?? 'The file'} has been uploaded.` : `${done} files have been uploaded.`);
   }
 
   // Programs
@@ -373,6 +433,12 @@ export class Desk {
   get address(): string {
     return `/workspaces/${part(this.workspace.id)}`;
   }
+}
+
+/** Whether somebody put the focus elsewhere while a file was loading: it is not taken from there. */
+function movedOn(from: Element | null): boolean {
+  const now = window.document.activeElement;
+  return now !== from && now !== window.document.body;
 }
 
 const tick = () => new Promise<void>((resolve) => setTimeout(resolve, 30));

@@ -1,7 +1,7 @@
 // One open file: its text, what the server has of it, and the queue of one that saves it.
 
-import { EditorState, type Extension, type Text } from '@codemirror/state';
-import type { EditorView } from '@codemirror/view';
+import { Annotation, EditorState, Transaction, type Extension, type Text } from '@codemirror/state';
+import { EditorView } from '@codemirror/view';
 import { ApiError, words } from '$lib/api';
 import { isAwaiting } from '$lib/types';
 import { EDITOR_BYTES_MAX, type WorkspaceFiles } from './files';
@@ -14,6 +14,9 @@ export type Saving = 'saved' | 'waiting' | 'saving' | 'offline' | 'conflict' | '
 
 const PAUSE_MS = 1000;
 const GAP_MS = 1500;
+
+/** Marks a change that was made in another view of the same text. */
+const echo = Annotation.define<boolean>();
 
 export interface Theirs {
   text: string;
@@ -47,9 +50,11 @@ export class Document {
   etag = '';
   /** What the editor shows; kept while another tab is in front. */
   state: EditorState | null = null;
-  view: EditorView | null = null;
   scroll = 0;
-  /** Called when the text was replaced and no view is there to be told. */
+  /** Fulfilled when what is there to be loaded is loaded. */
+  ready: Promise<void> = Promise.resolve();
+  /** Where the text is shown, by place; the one that had the focus last is the last. */
+  #views = new Map<object, EditorView>();
   #saved: Text | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** The save that is on its way. There is one at a time. */
@@ -64,6 +69,49 @@ export class Document {
     readonly extensions: (document: Document) => Promise<Extension[]>,
   ) {
     this.key = key;
+  }
+
+  /** The view that somebody works in, of those that show it. */
+  get view(): EditorView | null {
+    return [...this.#views.values()].pop() ?? null;
+  }
+
+  get views(): EditorView[] {
+    return [...this.#views.values()];
+  }
+
+  viewAt(place: object): EditorView | undefined {
+    return this.#views.get(place);
+  }
+
+  /** Shows the text in a place of the page, beside the others that show it; returns how to end that. */
+  show(place: object, parent: HTMLElement): () => void {
+    const state = this.view?.state ?? this.state ?? undefined;
+    const view = new EditorView({ state, parent, dispatchTransactions: (all, which) => this.#change(all, which) });
+    this.#views.set(place, view);
+    view.scrollDOM.scrollTop = this.scroll;
+    const kept = () => (this.scroll = view.scrollDOM.scrollTop);
+    view.scrollDOM.addEventListener('scroll', kept, { passive: true });
+    view.contentDOM.addEventListener('focus', () => {
+      this.#views.delete(place);
+      this.#views.set(place, view);
+    });
+    return () => {
+      this.state = view.state;
+      this.#views.delete(place);
+      view.destroy();
+    };
+  }
+
+  /** What is typed in one view appears in the others; each undoes what was typed in it. */
+  #change(all: readonly Transaction[], view: EditorView): void {
+    view.update(all);
+    for (const one of all) {
+      if (!one.docChanged || one.annotation(echo)) continue;
+      for (const other of this.#views.values()) {
+        if (other !== view) other.dispatch({ changes: one.changes, annotations: [echo.of(true), Transaction.addToHistory.of(false)] });
+      }
+    }
   }
 
   get name(): string {
@@ -155,7 +203,7 @@ export class Document {
     try {
       const bytes = encode(doc.sliceString(0, undefined, this.eol), this.bom);
       const etag = over ?? this.etag;
-      const answer = await this.files.save(this.key, bytes, etag === '' ? { ifNew: true } : { ifMatch: etag }, etag === '');
+      const answer = await this.files.save(this.key, bytes, etag === '' ? { ifNew: true } : { ifMatch: etag }, { parents: etag === '' });
       if (isAwaiting(answer)) {
         this.saving = 'approval';
         this.approval = answer.approval_id;
@@ -255,8 +303,8 @@ export class Document {
     const state = this.view?.state ?? this.state;
     if (!state) return;
     const transaction = state.update({ changes: change });
-    if (this.view) this.view.dispatch(transaction);
     this.state = transaction.state;
+    this.view?.dispatch(transaction);
   }
 
   /** Somebody else changed it on disk. */

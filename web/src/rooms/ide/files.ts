@@ -1,6 +1,6 @@
 // The calls of the IDE to one workspace, each as one function.
 
-import { get, part, post, raw, stream, type Options } from '$lib/api';
+import { del, get, part, post, raw, stream, type Options } from '$lib/api';
 import {
   isAwaiting,
   type Awaiting,
@@ -58,12 +58,17 @@ export class WorkspaceFiles {
     };
   }
 
-  async save(key: string, bytes: BodyInit, when: { ifMatch?: string; ifNew?: boolean }, parents = false): Promise<Saved | Awaiting> {
+  async save(
+    key: string,
+    bytes: BodyInit,
+    when: { ifMatch?: string; ifNew?: boolean },
+    options: { parents?: boolean; signal?: AbortSignal } = {},
+  ): Promise<Saved | Awaiting> {
     const headers: Record<string, string> = { 'content-type': 'application/octet-stream', 'x-client-id': clientId };
     if (when.ifMatch) headers['if-match'] = `"${when.ifMatch}"`;
     if (when.ifNew) headers['if-none-match'] = '*';
-    const query = { ...queryOf(key), create_parents: parents || undefined };
-    const response = await raw(`${this.base}/files/content`, { method: 'PUT', query, headers, body: bytes });
+    const query = { ...queryOf(key), create_parents: options.parents || undefined };
+    const response = await raw(`${this.base}/files/content`, { method: 'PUT', query, headers, body: bytes, signal: options.signal });
     return (await response.json()) as Saved | Awaiting;
   }
 
@@ -92,7 +97,7 @@ export class WorkspaceFiles {
   /** Sends a file: small ones in one piece, large ones in pieces that can be resumed. */
   async upload(key: string, file: File, onProgress: (sent: number) => void, signal?: AbortSignal): Promise<Saved | Awaiting> {
     if (file.size <= 2 * PIECE || !crypto.subtle) {
-      const saved = await this.save(key, file, { ifNew: true }, true);
+      const saved = await this.save(key, file, { ifNew: true }, { parents: true, signal });
       onProgress(file.size);
       return saved;
     }
@@ -107,7 +112,18 @@ export class WorkspaceFiles {
     });
     if (isAwaiting(begun)) return begun;
     const at = `${this.base}/files/uploads/${part(begun.id)}`;
-    for (let offset = begun.offset, failures = 0; offset < file.size; ) {
+    try {
+      await this.#pieces(at, file, begun.offset, onProgress, signal);
+    } catch (error) {
+      // What arrived takes room until it is given up.
+      await del(at).catch(() => undefined);
+      throw error;
+    }
+    return post<Saved>(`${at}/finish`);
+  }
+
+  async #pieces(at: string, file: File, begin: number, onProgress: (sent: number) => void, signal?: AbortSignal): Promise<void> {
+    for (let offset = begin, failures = 0; offset < file.size; ) {
       try {
         offset = await this.#piece(at, file.slice(offset, offset + PIECE), offset, { signal });
         failures = 0;
@@ -118,7 +134,6 @@ export class WorkspaceFiles {
       }
       onProgress(offset);
     }
-    return post<Saved>(`${at}/finish`);
   }
 
   async #piece(at: string, piece: Blob, offset: number, options: Options): Promise<number> {

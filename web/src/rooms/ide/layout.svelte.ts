@@ -16,6 +16,10 @@ interface Kept {
   fontSize: number;
   tabs: string[];
   active: string | null;
+  /** The second pane of the editor: its files, the one in front, and its share of the width. */
+  besideTabs: string[];
+  besideActive: string | null;
+  besideShare: number;
   names: Record<string, string>;
 }
 
@@ -31,6 +35,9 @@ const DEFAULT: Kept = {
   fontSize: 13,
   tabs: [],
   active: null,
+  besideTabs: [],
+  besideActive: null,
+  besideShare: 0.5,
   names: {},
 };
 

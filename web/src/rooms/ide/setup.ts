@@ -110,7 +110,7 @@ export async function extensionsOf(document: Document, settings: { wrap: boolean
   const language = await writtenIn(document.key)?.load().catch(() => undefined);
   const report = EditorView.updateListener.of((update) => {
     if (update.docChanged) document.edited();
-    if (update.docChanged || update.selectionSet) {
+    if ((update.docChanged || update.selectionSet || update.focusChanged) && update.view === document.view) {
       const { main, ranges } = update.state.selection;
       const line = update.state.doc.lineAt(main.head);
       document.line = line.number;

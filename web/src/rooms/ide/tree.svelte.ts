@@ -19,7 +19,10 @@ export type Row =
 export class Tree {
   #dirs = $state.raw(new Map<string, Directory>());
   expanded = $state.raw(new Set<string>());
+  /** Where the keyboard is. */
   selected = $state<string | null>(null);
+  /** What is chosen besides it, when more than one is. */
+  chosen = $state.raw<ReadonlySet<string>>(new Set());
   loading = $state(true);
   #due = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -44,6 +47,47 @@ export class Tree {
     }
     if (listed.next) rows.push({ kind: 'more', key: `${dir}\0more`, depth, dir });
     if (listed.problem) rows.push({ kind: 'problem', key: `${dir}\0problem`, depth, dir, text: listed.problem });
+  }
+
+  /** Whether it is chosen, alone or among others. */
+  has(key: string): boolean {
+    return this.chosen.size > 0 ? this.chosen.has(key) : this.selected === key;
+  }
+
+  /** Chooses this one and no other. */
+  only(key: string): void {
+    this.selected = key;
+    this.chosen = new Set();
+  }
+
+  /** Chooses it too, or no longer. */
+  also(key: string): void {
+    const chosen = new Set(this.chosen);
+    if (chosen.size === 0 && this.selected !== null) chosen.add(this.selected);
+    if (!chosen.delete(key)) chosen.add(key);
+    this.chosen = chosen;
+    this.selected = key;
+  }
+
+  /** Chooses all from one to the other, as they stand; the keyboard goes to the other. */
+  range(from: string, to: string): void {
+    const keys = this.rows.flatMap((row) => (row.kind === 'entry' ? [row.key] : []));
+    const [a, b] = [keys.indexOf(from), keys.indexOf(to)];
+    if (a < 0 || b < 0) return;
+    this.chosen = new Set(keys.slice(Math.min(a, b), Math.max(a, b) + 1));
+    this.selected = to;
+  }
+
+  /** What an act is done to: all that are chosen, of which none is within another; or this one, when it is not among them. */
+  meant(key: string): string[] {
+    return this.chosen.has(key) ? this.meantByKeys : [key];
+  }
+
+  /** What a key is pressed for: all that are chosen, or where the keyboard is. */
+  get meantByKeys(): string[] {
+    const keys = [...this.chosen];
+    if (keys.length === 0) return this.selected === null ? [] : [this.selected];
+    return keys.filter((one) => !keys.some((other) => other !== one && isWithin(one, other)));
   }
 
   entry(key: string): FileEntry | undefined {
@@ -96,7 +140,7 @@ export class Tree {
     const parents: string[] = [];
     for (let dir = parentOf(key); dir !== ''; dir = parentOf(dir)) parents.unshift(dir);
     for (const dir of parents) await this.toggle(dir, true);
-    this.selected = key;
+    this.only(key);
   }
 
   collapse(): void {
@@ -127,6 +171,8 @@ export class Tree {
 
   gone(key: string): void {
     this.#forget(key);
+    if ([...this.chosen].some((one) => isWithin(one, key))) this.chosen = new Set([...this.chosen].filter((one) => !isWithin(one, key)));
+    if (this.selected !== null && isWithin(this.selected, key)) this.selected = null;
     this.touch(parentOf(key));
   }
 

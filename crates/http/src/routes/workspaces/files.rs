@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::StatusCode;
 use axum::response::Response;
+use reeve_platform::workspaces::{Asker, Workspaces};
 use reeve_types::workspace::files::{
     ArchiveFormat, Extracted, FileChanged, FileEntry, FileOperation, SearchEvent, SearchQuery, TrashEntry, TreePage,
     TreeQuery,
@@ -15,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::told::told;
 use super::wire::{PathQuery, path_of, read};
-use super::{Undone, asker, bodies, once, service};
+use super::{Acting, Undone, asker, bodies, service};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Id, Query};
@@ -84,20 +85,16 @@ pub(crate) async fn stat(
     responses((status = 200, description = "What it did.", body = FileChanged),
               (status = 202, description = "People were asked.", body = Awaiting)))]
 pub(crate) async fn operate(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
+    acting: Acting,
     Id(id): Id<WorkspaceId>,
     Body(body): Body<Value>,
 ) -> Result<Response, Problem> {
     let what = idempotency::request("change_files", id.as_str(), &body);
     let operation: FileOperation = read(body)?;
-    let (workspaces, asker) = (service(&app.platform)?.clone(), asker(&app, &caller)?);
-    let work = async move {
-        let changed = workspaces.operate(&asker, &id, &operation).await?;
-        Ok(Reply::new(axum::http::StatusCode::OK, json!(changed)))
+    let operate = |workspaces: Workspaces, asker: Asker| async move {
+        Ok(Reply::new(StatusCode::OK, json!(workspaces.operate(&asker, &id, &operation).await?)))
     };
-    once(&app, &caller, &headers, what, work).await
+    acting.once(what, operate).await
 }
 
 #[derive(Serialize, ToSchema)]

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
-use reeve_platform::workspaces::{Deleted, NewWorkspace, WorkspaceChange, WorkspaceFilter};
+use reeve_platform::workspaces::{Asker, Deleted, NewWorkspace, WorkspaceChange, WorkspaceFilter, Workspaces};
 use reeve_types::workspace::WorkspaceUsage;
 use reeve_types::{Workspace, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::wire::{ChangeWorkspace, CreateWorkspace, WorkspaceTemplate, read};
-use super::{Undone, asker, once, service};
+use super::{Acting, Undone, asker, service};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Id, Query, parse};
@@ -78,17 +78,13 @@ pub(crate) async fn list(
     request_body = CreateWorkspace,
     responses((status = 201, description = "It is there.", body = Workspace),
               (status = 202, description = "People were asked.", body = Awaiting)))]
-pub(crate) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
-    Body(body): Body<Value>,
-) -> Result<Response, Problem> {
+pub(crate) async fn create(acting: Acting, Body(body): Body<Value>) -> Result<Response, Problem> {
     let what = idempotency::request("create_workspace", "", &body);
     let wanted: NewWorkspace = read::<CreateWorkspace>(body)?.into();
-    let (workspaces, asker) = (service(&app.platform)?.clone(), asker(&app, &caller)?);
-    let work = async move { Ok(Reply::new(StatusCode::CREATED, json!(workspaces.create(&asker, wanted).await?))) };
-    once(&app, &caller, &headers, what, work).await
+    let create = |workspaces: Workspaces, asker: Asker| async move {
+        Ok(Reply::new(StatusCode::CREATED, json!(workspaces.create(&asker, wanted).await?)))
+    };
+    acting.once(what, create).await
 }
 
 /// One workspace.
@@ -162,12 +158,8 @@ pub(crate) async fn start(
     params(("id" = String, Path, description = "The workspace's id.")),
     responses((status = 200, description = "The workspace.", body = Workspace),
               (status = 202, description = "People were asked.", body = Awaiting)))]
-pub(crate) async fn resume(
-    State(app): State<App>,
-    caller: Caller,
-    Id(id): Id<WorkspaceId>,
-) -> Result<Json<Workspace>, Undone> {
-    Ok(Json(service(&app.platform)?.start(&asker(&app, &caller)?, &id).await?))
+pub(crate) async fn resume(app: State<App>, caller: Caller, id: Id<WorkspaceId>) -> Result<Json<Workspace>, Undone> {
+    start(app, caller, id).await
 }
 
 /// Ends a workspace's processes; its files stay.

@@ -3,10 +3,12 @@
 //! Every change is an act through the gate, so any of these routes may answer 202 while people are asked, and 403 when
 //! policy denies. Files travel as streams, both ways.
 
+pub(crate) mod acting;
 pub(crate) mod bodies;
 pub(crate) mod content;
 pub(crate) mod files;
 pub(crate) mod follow;
+pub(crate) mod knock;
 pub(crate) mod lifecycle;
 pub(crate) mod moving;
 pub(crate) mod ports;
@@ -35,7 +37,8 @@ use crate::declare::Routes;
 use crate::extract::parse;
 use crate::problem::Problem;
 
-pub(crate) use undone::{Undone, once};
+pub(crate) use acting::Acting;
+pub(crate) use undone::Undone;
 
 /// What all routes of workspaces need.
 pub(crate) const USE: Permission = Permission::UseWorkspaces;

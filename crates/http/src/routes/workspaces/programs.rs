@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use futures_util::{Stream, StreamExt as _, stream};
-use reeve_platform::workspaces::Execution;
+use reeve_platform::workspaces::{Asker, Execution, Workspaces};
 use reeve_types::workspace::processes::{ExecEvent, ExecRequest, ExecResult, Language, OutputStream};
 use reeve_types::{ExecutionId, WorkspaceError, WorkspaceId};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::told::{Decoder, told};
 use super::wire::read;
-use super::{Ids, Undone, asker, once, service};
+use super::{Acting, Ids, Undone, asker, service};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Id};
@@ -52,25 +52,21 @@ pub(crate) async fn languages(
     responses((status = 200, description = "How it ended, with its output; or server-sent events.", body = ExecResult),
               (status = 202, description = "People were asked.", body = Awaiting)))]
 pub(crate) async fn execute(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
+    acting: Acting,
     stop: Stopping,
     Id(id): Id<WorkspaceId>,
     Body(body): Body<Value>,
 ) -> Result<Response, Undone> {
     let what = idempotency::request("execute", id.as_str(), &body);
     let wanted: ExecRequest = read(body)?;
-    let (workspaces, asker) = (service(&app.platform)?.clone(), asker(&app, &caller)?);
-    if wants_stream(&headers) {
-        let execution = workspaces.execute(&asker, &id, &wanted).await?;
-        return Ok(told(followed(execution), stop));
+    if wants_stream(&acting.headers) {
+        let (workspaces, asker) = acting.begin()?;
+        return Ok(told(followed(workspaces.execute(&asker, &id, &wanted).await?), stop));
     }
-    let work = async move {
-        let result = workspaces.execute_whole(&asker, &id, &wanted).await?;
-        Ok(Reply::new(StatusCode::OK, json!(result)))
+    let execute = |workspaces: Workspaces, asker: Asker| async move {
+        Ok(Reply::new(StatusCode::OK, json!(workspaces.execute_whole(&asker, &id, &wanted).await?)))
     };
-    Ok(once(&app, &caller, &headers, what, work).await?.into_response())
+    Ok(acting.once(what, execute).await?)
 }
 
 pub(crate) fn wants_stream(headers: &HeaderMap) -> bool {

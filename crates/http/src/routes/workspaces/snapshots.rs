@@ -2,8 +2,9 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
+use reeve_platform::workspaces::{Asker, Workspaces};
 use reeve_types::workspace::Snapshot;
 use reeve_types::{SnapshotId, Workspace, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wire::{ForkWorkspace, read};
-use super::{Ids, Undone, asker, once, service};
+use super::{Acting, Ids, Undone, asker, service};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Id};
@@ -52,20 +53,17 @@ pub(crate) struct TakeSnapshot {
     responses((status = 201, description = "The snapshot.", body = Snapshot),
               (status = 202, description = "People were asked.", body = Awaiting)))]
 pub(crate) async fn take(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
+    acting: Acting,
     Id(id): Id<WorkspaceId>,
     Body(body): Body<Value>,
 ) -> Result<Response, Problem> {
     let what = idempotency::request("take_snapshot", id.as_str(), &body);
     let wanted: TakeSnapshot = read(body)?;
-    let (workspaces, asker) = (service(&app.platform)?.clone(), asker(&app, &caller)?);
-    let work = async move {
+    let take = |workspaces: Workspaces, asker: Asker| async move {
         let taken = workspaces.snapshot(&asker, &id, &wanted.name).await?;
         Ok(Reply::new(StatusCode::CREATED, json!(taken)))
     };
-    once(&app, &caller, &headers, what, work).await
+    acting.once(what, take).await
 }
 
 /// Puts a workspace's files back as they were in a snapshot. It must not run.
@@ -103,15 +101,14 @@ pub(crate) async fn remove(
     responses((status = 201, description = "The new workspace.", body = Workspace),
               (status = 202, description = "People were asked.", body = Awaiting)))]
 pub(crate) async fn fork(
-    State(app): State<App>,
-    caller: Caller,
-    headers: HeaderMap,
+    acting: Acting,
     Id(id): Id<WorkspaceId>,
     Body(body): Body<Value>,
 ) -> Result<Response, Problem> {
     let what = idempotency::request("fork_workspace", id.as_str(), &body);
     let wanted = read::<ForkWorkspace>(body)?.wanted()?;
-    let (workspaces, asker) = (service(&app.platform)?.clone(), asker(&app, &caller)?);
-    let work = async move { Ok(Reply::new(StatusCode::CREATED, json!(workspaces.fork(&asker, &id, wanted).await?))) };
-    once(&app, &caller, &headers, what, work).await
+    let fork = |workspaces: Workspaces, asker: Asker| async move {
+        Ok(Reply::new(StatusCode::CREATED, json!(workspaces.fork(&asker, &id, wanted).await?)))
+    };
+    acting.once(what, fork).await
 }

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
@@ -18,22 +17,18 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use jiff::Timestamp;
 use reeve_gate::workspace::{AttachedTerminal, EventStream, TerminalCommand, TerminalFrame};
 use reeve_types::workspace::processes::{TerminalInput, TerminalOutput};
-use reeve_types::{ProblemCode, TerminalId, WorkspaceId};
-use serde_json::json;
+use reeve_types::{ProblemCode, TerminalId, WorkspaceId, WorkspaceState};
 use tokio::sync::mpsc;
 
+use super::knock::{Framing, GOODBYE_WITHIN, Knock, farewell};
 use super::undone::problem_of;
 use super::{Ids, service};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
-use crate::server::{Connection, Stopping};
+use crate::server::Stopping;
 use crate::socket::Entry;
 
-/// The subprotocols in which text frames are control.
-pub(crate) const SUBPROTOCOLS: [&str; 2] = ["reeve.term.v1", "harvis.term.v2"];
-/// Largest message of a client, in bytes.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Keystrokes go to the terminal in pieces of at most so many bytes.
 const PIECE: usize = 64 * 1024;
 /// How often a client is asked whether it is there.
@@ -42,78 +37,6 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const DEAD_AFTER: Duration = Duration::from_secs(90);
 /// How long a socket goes on after its token has ended.
 const GRACE: Duration = Duration::from_secs(30);
-/// How long saying goodbye may take.
-const GOODBYE_WITHIN: Duration = Duration::from_secs(5);
-
-/// How frames are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// Binary frames are bytes, text frames are control.
-    Control,
-    /// Every frame holds bytes.
-    Plain,
-}
-
-impl Framing {
-    /// What a handshake asked for.
-    pub(crate) fn of(upgrade: &WebSocketUpgrade) -> Self {
-        if upgrade.selected_protocol().is_some() { Self::Control } else { Self::Plain }
-    }
-
-    /// The last frame before a socket is closed because of a problem.
-    fn complaint(self, problem: &Problem) -> String {
-        match self {
-            Self::Control => {
-                json!({"type": "error", "code": problem.code.as_str(), "message": problem.detail}).to_string()
-            }
-            Self::Plain => json!({"error": problem.detail}).to_string(),
-        }
-    }
-
-    /// Says why not, and closes.
-    pub(crate) async fn tell(self, socket: &mut WebSocket, problem: &Problem) {
-        let told = async {
-            let _ = socket.send(Message::Text(self.complaint(problem).into())).await;
-            let _ = socket.send(farewell(self.code(problem), problem.code.as_str())).await;
-        };
-        let _ = tokio::time::timeout(GOODBYE_WITHIN, told).await;
-    }
-
-    /// The code that a socket is closed with because of a problem.
-    fn code(self, problem: &Problem) -> u16 {
-        match (self, problem.code) {
-            (Self::Control, ProblemCode::Unauthenticated) => 4401,
-            (Self::Control, ProblemCode::Forbidden | ProblemCode::PolicyDenied) => 4403,
-            (Self::Control, ProblemCode::NotFound) => 4404,
-            (Self::Control, ProblemCode::NotRunning) => 4409,
-            (Self::Control, ProblemCode::QuotaReached | ProblemCode::RateLimited) => 4429,
-            (
-                Self::Plain,
-                ProblemCode::Unauthenticated
-                | ProblemCode::Forbidden
-                | ProblemCode::PolicyDenied
-                | ProblemCode::NotFound
-                | ProblemCode::BadRequest,
-            ) => 1008,
-            _ => 1011,
-        }
-    }
-}
-
-/// The handshake, within the limits of terminals.
-pub(crate) fn prepared(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.protocols(SUBPROTOCOLS).max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX)
-}
-
-/// Accepts a handshake only to say why not.
-pub(crate) fn refuse(upgrade: WebSocketUpgrade, framing: Framing, problem: Problem) -> Response {
-    upgrade.on_upgrade(move |mut socket| async move { framing.tell(&mut socket, &problem).await })
-}
-
-fn farewell(code: u16, reason: &str) -> Message {
-    Message::Close(Some(CloseFrame { code, reason: reason.chars().take(100).collect::<String>().into() }))
-}
-
 /// A terminal's socket.
 ///
 /// Subprotocol `reeve.term.v1`: binary frames are bytes; text frames are JSON: `resize`, `signal`, `ack`, `ping` in,
@@ -125,31 +48,13 @@ fn farewell(code: u16, reason: &str) -> Message {
 pub(crate) async fn attach(
     State(app): State<App>,
     Ids(id, terminal): Ids<WorkspaceId, TerminalId>,
-    entry: Entry,
-    stop: Stopping,
-    connection: Option<axum::Extension<Connection>>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    knock: Knock,
 ) -> Result<Response, Problem> {
-    let attached = admitted(&app, &entry, &id, &terminal).await;
-    let upgrade = match upgrade {
-        Ok(upgrade) => prepared(upgrade),
-        Err(_) => return Err(attached.err().unwrap_or_else(no_handshake)),
-    };
-    let framing = Framing::of(&upgrade);
-    let (caller, attached) = match attached {
-        Ok(attached) => attached,
-        Err(problem) => return Ok(refuse(upgrade, framing, problem)),
-    };
-    let session = Session { framing, app, caller, until: entry.until, stop };
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        let _place = connection;
-        session.run(socket, attached).await;
-    }))
-}
-
-pub(crate) fn no_handshake() -> Problem {
-    let detail = "this is a WebSocket: connect to it with `Upgrade: websocket`, on HTTP/1.1";
-    Problem::new(ProblemCode::BadRequest, detail)
+    let attached = admitted(&app, &knock.entry, &id, &terminal).await;
+    let (framing, until, stop) = (knock.framing, knock.entry.until, knock.stop.clone());
+    knock.open(attached, move |socket, (caller, attached)| {
+        Session { framing, app, caller, id, until, stop }.run(socket, attached)
+    })
 }
 
 async fn admitted(
@@ -171,6 +76,8 @@ pub(crate) struct Session {
     pub(crate) framing: Framing,
     pub(crate) app: App,
     pub(crate) caller: Caller,
+    /// The workspace.
+    pub(crate) id: WorkspaceId,
     /// When the client's token ends.
     pub(crate) until: Option<Timestamp>,
     pub(crate) stop: Stopping,
@@ -244,13 +151,11 @@ impl Session {
                         }
                         continue;
                     }
-                    Some(Err(error)) => {
-                        let problem = super::undone::of_workspace(error);
-                        let code = self.framing.code(&problem);
-                        let complaint = Some(self.framing.complaint(&problem));
-                        return Closing { code, reason: "the terminal broke off", complaint };
+                    Some(Err(error)) => return self.broken_off(super::undone::of_workspace(error)).await,
+                    None => {
+                        let problem = Problem::new(ProblemCode::Unavailable, "the terminal is gone");
+                        return self.broken_off(problem).await;
                     }
-                    None => return Closing::new(1011, "the terminal is gone"),
                 },
                 Some(complaint) = complaints.recv() => Message::Text(complaint.into()),
                 _ = ping.tick() => Message::Ping(Bytes::new()),
@@ -259,6 +164,22 @@ impl Session {
                 return gone();
             }
         }
+    }
+
+    /// What to say when the terminal broke off: that its workspace does not run any more, where that is why.
+    async fn broken_off(&self, problem: Problem) -> Closing {
+        let seen = match service(&self.app.platform) {
+            Ok(workspaces) => workspaces.get(&self.caller.principal, &self.id).await.ok(),
+            Err(_) => None,
+        };
+        let problem = match seen {
+            Some(seen) if seen.state != WorkspaceState::Running => {
+                Problem::new(ProblemCode::NotRunning, format!("the workspace is {}", seen.state))
+            }
+            _ => problem,
+        };
+        let (code, complaint) = (self.framing.code(&problem), Some(self.framing.complaint(&problem)));
+        Closing { code, reason: "the terminal broke off", complaint }
     }
 
     /// Hands the terminal what the client types. Ends when the client goes.
@@ -338,35 +259,5 @@ impl Heard {
             }
             tokio::time::sleep(DEAD_AFTER - silent).await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_problem_closes_with_its_code() {
-        for (code, control, plain) in [
-            (ProblemCode::Unauthenticated, 4401, 1008),
-            (ProblemCode::Forbidden, 4403, 1008),
-            (ProblemCode::NotFound, 4404, 1008),
-            (ProblemCode::NotRunning, 4409, 1011),
-            (ProblemCode::QuotaReached, 4429, 1011),
-            (ProblemCode::RateLimited, 4429, 1011),
-            (ProblemCode::Internal, 1011, 1011),
-        ] {
-            let problem = Problem::new(code, "x");
-            assert_eq!((Framing::Control.code(&problem), Framing::Plain.code(&problem)), (control, plain), "{code}");
-        }
-    }
-
-    #[test]
-    fn complaints_are_what_each_kind_of_client_reads() {
-        let problem = Problem::new(ProblemCode::NotFound, "there is no such terminal");
-        let read = |framing: Framing| serde_json::from_str::<serde_json::Value>(&framing.complaint(&problem)).unwrap();
-        let control = json!({"type": "error", "code": "not_found", "message": "there is no such terminal"});
-        assert_eq!(read(Framing::Control), control);
-        assert_eq!(read(Framing::Plain), json!({"error": "there is no such terminal"}));
     }
 }

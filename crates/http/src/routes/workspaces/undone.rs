@@ -1,14 +1,10 @@
 //! What is said when something in a workspace was not done, or not yet.
 
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use reeve_platform::workspaces::NotDone;
 use reeve_types::{ProblemCode, WorkspaceError};
-use serde_json::Value;
 
-use crate::app::App;
-use crate::auth::Caller;
-use crate::idempotency::{self, Reply};
+use crate::idempotency::Reply;
 use crate::problem::{self, Problem};
 use crate::routes::tools;
 
@@ -83,24 +79,4 @@ pub(crate) fn problem_of(undone: NotDone) -> Problem {
         Undone::Problem(problem) => problem,
         Undone::Later(_) => Problem::new(code, said),
     }
-}
-
-/// Does an act once for each idempotency key; an answer that comes later is an answer, too.
-pub(crate) async fn once<F>(
-    app: &App,
-    caller: &Caller,
-    headers: &HeaderMap,
-    what: Value,
-    work: F,
-) -> Result<Response, Problem>
-where
-    F: Future<Output = Result<Reply, Undone>> + Send + 'static,
-{
-    let work = async move {
-        match work.await {
-            Ok(reply) | Err(Undone::Later(reply)) => Ok(reply),
-            Err(Undone::Problem(problem)) => Err(problem),
-        }
-    };
-    idempotency::once(app, caller, headers, what, work).await
 }

@@ -24,6 +24,8 @@ async fn a_directory_travels_as_zip_and_as_tar() {
         let packed = desk.get(&format!("/files/archive?path=site&format={format}")).await;
         assert_eq!((packed.status.as_u16(), packed.header("content-type")), (200, kind));
         assert!(packed.header("content-disposition").contains(&format!("filename=\"site{end}\"")));
+        let directory = json!({"op": "create_directory", "path": format!("copy-{format}")});
+        desk.post("/files/operations", directory).await.expect(200);
         let unpacked =
             extract(&desk, &format!("path=copy-{format}&format={format}"), packed.bytes.to_vec()).await.expect(200);
         assert_eq!((&unpacked["files"], &unpacked["bytes"]), (&json!(2), &json!(15)), "{unpacked}");

@@ -37,8 +37,7 @@ async fn the_guides_checks_answer() {
     let yard = Yard::new().await;
     let stranger = yard.t.client(&[]);
     for path in ["/health", "/api/health"] {
-        let health = stranger.get(path).await.expect(200);
-        assert_eq!((&health["status"], health["timestamp"].is_number()), (&json!("healthy"), true), "{health}");
+        assert_eq!(stranger.get(path).await.expect(200)["status"], "ok");
     }
     assert_eq!(stranger.get("/api/docs").await.status.as_u16(), 200);
     assert!(stranger.get("/api/openapi.json").await.expect(200)["paths"].is_object());
@@ -351,7 +350,9 @@ async fn clients_of_the_generation_before_are_served_too() {
     let mine = guest.client.get(&at("sessions/alice?active_only=true")).await.expect(200);
     assert_eq!(mine["sessions"][0]["session_id"], id);
     guest.client.get(&at("sessions/bob")).await.problem("forbidden");
-    let history = guest.client.get(&at(&format!("sessions/{id}/history?limit=5"))).await.expect(200);
+    let history = async || guest.client.get(&at(&format!("sessions/{id}/history?limit=5"))).await.expect(200);
+    until("the run is in the records", || async { history().await["history"] != json!([]) }).await;
+    let history = history().await;
     assert_eq!(
         (&history["history"][0]["command"], &history["session_id"]),
         (&json!("cat src/a.txt"), &json!(id)),

@@ -1,10 +1,13 @@
 //! Making workspaces, and the states they go through.
 
+use std::time::Duration;
+
 use reeve_platform::workspaces::{NewWorkspace, Quota, WorkspacesOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Yard;
-use crate::platform::Setup;
+use crate::platform::{Client, Setup, TestPlatform};
+use crate::unconfined::SOON;
 
 #[tokio::test]
 async fn a_workspace_is_made_listed_changed_rested_deleted_and_taken_back() {
@@ -99,8 +102,14 @@ async fn people_are_asked_first_and_the_act_begins_when_they_say_yes() {
     assert_eq!(joined["approval_id"], approval, "the same act is one question");
     assert_eq!(alice.get("/api/v1/workspaces").await.expect(200)["workspaces"], json!([]));
     boss.post(&format!("/api/v1/approvals/{approval}/approve"), json!({"reason": "fine"})).await.expect(200);
-    let made = until_made(&alice).await;
-    assert_eq!((&made["state"], &made["owner"]), (&json!("running"), &json!("alice")));
+    // Starting what was made is a question of its own.
+    let made = until_listed(&alice, |made| made["state"] == "stopped").await;
+    assert_eq!((&made["owner"], &made["template"]), (&json!("alice"), &json!("guarded")));
+    let pending = boss.get("/api/v1/approvals/pending").await.expect(200);
+    let start = pending.as_array().unwrap().iter().find(|asked| asked["tool_name"] == "workspace_start").unwrap();
+    let start = start["approval_id"].as_str().unwrap();
+    boss.post(&format!("/api/v1/approvals/{start}/approve"), json!({"reason": "fine"})).await.expect(200);
+    let made = until_listed(&alice, |made| made["state"] == "running").await;
 
     let at = |rest: &str| format!("/api/v1/workspaces/{}{rest}", made["id"].as_str().unwrap());
     alice.get(&at("/tree")).await.expect(200);
@@ -113,15 +122,15 @@ async fn people_are_asked_first_and_the_act_begins_when_they_say_yes() {
     alice.get(&at("/files/content?path=a.txt")).await.problem("not_found");
 }
 
-async fn until_made(alice: &crate::platform::Client) -> serde_json::Value {
-    let deadline = tokio::time::Instant::now() + crate::unconfined::SOON;
+async fn until_listed(alice: &Client, so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = tokio::time::Instant::now() + SOON;
     loop {
         let list = alice.get("/api/v1/workspaces").await.expect(200);
         match list["workspaces"].as_array().unwrap().first() {
-            Some(made) if made["state"] == "running" => return made.clone(),
-            other => assert!(tokio::time::Instant::now() < deadline, "it is never made: {other:?}"),
+            Some(made) if so(made) => return made.clone(),
+            other => assert!(tokio::time::Instant::now() < deadline, "it never comes: {other:?}"),
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -185,7 +194,7 @@ async fn files_come_back_from_snapshots_and_go_along_with_forks_and_exports() {
 
 #[tokio::test]
 async fn without_workspaces_the_routes_say_so() {
-    let t = crate::platform::TestPlatform::new();
+    let t = TestPlatform::new();
     let alice = t.user("alice", &["developer"]).await;
     alice.get("/api/v1/workspaces").await.problem("unavailable");
     alice.post("/api/v1/workspaces", json!(NewWorkspace::named("x", "base"))).await.problem("unavailable");

@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reeve_gate::workspace::WorkspaceDriver;
-use reeve_http::RateLimits;
 use reeve_platform::workspaces::{Template, Workspaces, WorkspacesOptions, WorkspacesParts};
 use serde_json::{Value, json};
 
@@ -58,7 +57,6 @@ impl Yard {
         Self::with(Setup::default(), WorkspacesOptions::default()).await
     }
 
-    /// Without limits on how often somebody may call.
     pub(crate) async fn with(setup: Setup, options: WorkspacesOptions) -> Self {
         let setup = Setup { policy: POLICY, ..setup };
         let ground = Ground::lay(&setup);
@@ -94,11 +92,6 @@ fn template(name: &str) -> Template {
     let ports: &[u16] = if name == "python" { &[8000] } else { &[] };
     let manifest = json!({"name": name, "title": name, "drivers": ["namespace"], "languages": [name], "ports": ports});
     serde_json::from_value(manifest).unwrap()
-}
-
-/// Nobody has to wait.
-pub(crate) fn unhurried() -> RateLimits {
-    RateLimits { executions: 0, saves: 0, calls: 0, key_calls: 0 }
 }
 
 /// Somebody at a workspace of theirs.

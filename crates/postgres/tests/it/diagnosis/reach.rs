@@ -10,7 +10,7 @@ use super::{application, durable, find, look, until_found};
 
 async fn only_finding(dsn: &str) -> (String, Diagnosis) {
     let mut options = DiagnoseOptions::default();
-    options.collect.connect_timeout = Duration::from_millis(700);
+    options.collect.connect_timeout = Duration::from_secs(2);
     let diagnosis = look(dsn, &options).await;
     assert!(!diagnosis.reachable);
     assert_eq!(diagnosis.findings.len(), 1, "{diagnosis:#?}");

@@ -170,6 +170,33 @@ async fn a_connection_is_terminated_exactly_as_it_was_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_does_not_end_needs_a_person() {
+    let bench = Bench::new();
+    bench.server.psql("CREATE TABLE t (x int)");
+    let stuck = bench.application("stuck").await;
+    stuck.batch_execute("BEGIN; INSERT INTO t VALUES (1)").await.unwrap();
+    let pid = bench.pid_of("stuck");
+    let frozen = bench.server.freeze_session(i32::try_from(pid).unwrap());
+    let began = Instant::now();
+    let output = bench.run("terminate_connection", json!({"pid": pid})).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(output.verify_status, Some(reeve_types::VerifyStatus::EscalationRequired), "{}", output.output);
+    assert_eq!(output.retry_count, Some(7), "it looked as often as it was told to");
+    for words in ["is still there although it was told to end", "A person must look", "never kill it with SIGKILL"] {
+        assert!(output.output.contains(words), "`{words}` is not in: {}", output.output);
+    }
+    let began = &output.pre_state.as_ref().unwrap()["backend_start"];
+    let probe = json!({"pid": pid, "expected_backend_start": began, "connection_string": bench.dsn("postgres")});
+    let (state, words) = bench.gate.probe("terminate_connection", probe, Timestamp::now()).await;
+    assert_eq!((state, words.contains("is still there")), (reeve_types::ActionState::Failed, true), "{words}");
+
+    // The signal waits for the process to run again.
+    drop(frozen);
+    bench.until(&format!("SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"), |left| left == "0");
+    assert_eq!(bench.server.psql("SELECT count(*) FROM t"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_must_live_is_not_ended() {
     let bench = Bench::new();
     let walwriter: i64 =

@@ -144,6 +144,10 @@ async fn a_setting_is_taken_back_and_its_old_value_kept() {
     bench.server.psql("ALTER SYSTEM SET work_mem = '64MB'");
     let failure = bench.try_as("weak", "reset_pg_setting", json!({"setting_name": "work_mem"})).await.unwrap_err();
     assert_failure(&failure, FailureKind::Failed, "superuser");
+    if bench.server.major_version() < 15 {
+        assert!(!failure.message.contains("GRANT ALTER SYSTEM"), "there is no such grant before 15: {failure}");
+        return;
+    }
     bench.server.psql("GRANT ALTER SYSTEM ON PARAMETER work_mem TO weak");
     let failure = bench.try_as("weak", "reset_pg_setting", json!({"setting_name": "work_mem"})).await.unwrap_err();
     assert_failure(&failure, FailureKind::Unknown, "the change was made, but what came after it failed");

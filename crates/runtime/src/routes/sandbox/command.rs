@@ -46,7 +46,9 @@ pub(super) async fn run(runtime: &Arc<Runtime>, request: Request<Incoming>) -> O
         Ok(argv) if argv.is_empty() => return ok(&Ran::failed(2, "Invalid command: it is empty".to_owned())),
         Ok(argv) => argv,
     };
-    match execute(runtime, argv).await {
+    let executed = execute(runtime, argv).await;
+    super::something_changed(runtime);
+    match executed {
         Ok(ran) => ok(&ran),
         Err(error) if error.code == ProblemCode::RateLimited => Err(error),
         Err(error) => ok(&Ran::failed(1, format!("Failed to execute command: {}", error.message))),

@@ -48,7 +48,7 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 /// The proxy of one workspace; it ends when it is dropped, with everything that goes through it.
 pub(in crate::namespace) struct Proxy {
-    accepting: tokio::task::AbortHandle,
+    accepting: tokio::task::JoinHandle<()>,
     closing: CancellationToken,
 }
 
@@ -80,7 +80,14 @@ impl Proxy {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let closing = CancellationToken::new();
         let way = Arc::new(Way { workspace, rules, refused, connections, closing: closing.clone() });
-        Ok(Self { accepting: tokio::spawn(accept(listener, way)).abort_handle(), closing })
+        Ok(Self { accepting: tokio::spawn(accept(listener, way)), closing })
+    }
+
+    /// Ends it, and answers when the place where it listened is free.
+    pub(in crate::namespace) async fn end(mut self) {
+        self.accepting.abort();
+        // It was broken off, as it should be.
+        let _broken_off = (&mut self.accepting).await;
     }
 }
 

@@ -92,14 +92,18 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
         return match port.strip_prefix(':') {
-            Some(port) => Some((address, Some(port.parse().ok()?))),
+            Some(port) => Some((address, Some(port_of(port)?))),
             None => port.is_empty().then_some((address, None)),
         };
     }
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') => Some((host, Some(port.parse().ok()?))),
+        Some((host, port)) if !host.contains(':') => Some((host, Some(port_of(port)?))),
         _ => Some((text, None)),
     }
+}
+
+fn port_of(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port != 0)
 }
 
 #[cfg(test)]

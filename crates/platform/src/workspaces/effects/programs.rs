@@ -1,0 +1,92 @@
+//! Running programs and opening terminals.
+
+use futures_util::StreamExt as _;
+use reeve_gate::TaskCx;
+use reeve_store::StoredWorkspace;
+use reeve_types::workspace::processes::{ExecRequest, OpenTerminal};
+use reeve_types::{ExecutionId, ProblemCode, TerminalId, WorkspaceError, WorkspaceId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Call, Done, read, told};
+use crate::workspaces::programs::Whole;
+use crate::workspaces::{Core, Execution, Handed, Use, lock};
+
+/// How much of each stream an act's result keeps, in bytes.
+const RESULT_BYTES: usize = 256 * 1024;
+
+impl Core {
+    pub(super) async fn open_terminal(&self, call: Call, row: &StoredWorkspace) -> Done {
+        let wanted: OpenTerminal = read(&call.call().arguments, &["workspace_id"])?;
+        let link = self.link(row).await?;
+        self.touch(&row.workspace.id, Use::Terminal);
+        let id = TerminalId::new(self.clock.now(), self.clock.random());
+        let terminal = link.open_terminal(id, call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
+        told("opened a terminal".to_owned(), &terminal)
+    }
+
+    pub(super) async fn execute(
+        &self,
+        call: Call,
+        row: &StoredWorkspace,
+        cx: &TaskCx,
+        waiter: &mut Option<oneshot::Sender<Handed>>,
+    ) -> Done {
+        let wanted: ExecRequest = read(&call.call().arguments, &["workspace_id"])?;
+        let link = self.link(row).await?;
+        let workspace = row.workspace.id.clone();
+        let id = ExecutionId::new(self.clock.now(), self.clock.random());
+        let mut events = link.execute(id.clone(), call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
+        let _busy = Busy::begin(self, &workspace);
+        let (follow, mut follower) = mpsc::channel(64);
+        let followed = match waiter.take() {
+            None => false,
+            Some(waiter) => {
+                let told = futures_util::stream::poll_fn(move |cx| follower.poll_recv(cx)).boxed();
+                waiter.send(Handed::Execution(Execution { id: id.clone(), events: told })).is_ok()
+            }
+        };
+        let mut whole = Whole::new(id, RESULT_BYTES);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = cx.cancelled().cancelled() => return Err(ended("the server is stopping")),
+                () = follow.closed(), if followed => return Err(ended("nobody follows it any more")),
+            };
+            let Some(event) = event else { return Err(ended("the workspace stopped telling of it")) };
+            self.touch(&workspace, Use::Execution);
+            if followed {
+                // A caller that has gone is found out by the next turn.
+                let _ = follow.send(event.clone()).await;
+            }
+            if let Some(result) = whole.take(event?) {
+                return told(format!("the program ended with exit code {}", result.outcome.exit_code), &result);
+            }
+        }
+    }
+}
+
+fn ended(why: &str) -> WorkspaceError {
+    WorkspaceError::new(ProblemCode::Unavailable, format!("the program was ended: {why}"))
+}
+
+/// A program that runs keeps its workspace awake.
+struct Busy<'a>(&'a Core, WorkspaceId);
+
+impl<'a> Busy<'a> {
+    fn begin(core: &'a Core, id: &WorkspaceId) -> Self {
+        core.touch(id, Use::Execution);
+        if let Some(uses) = lock(&core.uses).get_mut(id) {
+            uses.busy += 1;
+        }
+        Self(core, id.clone())
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.touch(&self.1, Use::Execution);
+        if let Some(uses) = lock(&self.0.uses).get_mut(&self.1) {
+            uses.busy = uses.busy.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+function e(e){return e.replace(/^user:/,``).replace(/^(\w+):/,`$1 `)}function t(e,t){return t!==null&&[t.id,t.email,t.username].includes(e.replace(/^user:/,``))}export{e as n,t};

@@ -1,1 +1,0 @@
-import{Jt as e,Nt as t,W as n,Xt as r}from"./index-B7Cawbgu.js";var i=new class{#e=r(new Map);#t=!1;load(){this.#t||(this.#t=!0,n(`/tools`).then(t=>e(this.#e,new Map(t.tools.map(e=>[e.name,e]))),()=>this.#t=!1))}get names(){return[...t(this.#e).keys()].sort()}find(e){return t(this.#e).get(e)}};export{i as t};

@@ -1,0 +1,110 @@
+//! A small image for tests, made of this machine's own programs: a shell and what copies, packs and finds files. So a
+//! test needs neither a registry of images nor minutes.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use bollard::Docker;
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::StreamExt as _;
+use tar::{Builder, EntryType, Header};
+
+use crate::program::runtime;
+
+/// Packages whose programs are in the image.
+const PACKAGES: [&str; 10] =
+    ["bash", "dash", "coreutils", "findutils", "grep", "sed", "tar", "procps", "util-linux", "mount"];
+/// Where programs of packages are.
+const PROGRAM_DIRECTORIES: [&str; 4] = ["/bin/", "/usr/bin/", "/sbin/", "/usr/sbin/"];
+const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nreeve:x:1000:1000:reeve:/home/reeve:/bin/bash\n";
+const GROUPS: &str = "root:x:0:\nreeve:x:1000:\n";
+
+/// Puts the image on an engine under the name that the template `base` uses.
+pub(crate) async fn import(docker: &Docker) {
+    static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
+    let packed = PACKED.get_or_init(pack).clone();
+    let options = CreateImageOptions {
+        from_src: Some("-".to_owned()),
+        repo: Some("reeve/base".to_owned()),
+        tag: Some("1".to_owned()),
+        ..CreateImageOptions::default()
+    };
+    let mut importing = Box::pin(docker.create_image(Some(options), Some(bollard::body_full(packed.into())), None));
+    while let Some(step) = importing.next().await {
+        step.expect("the image is taken");
+    }
+}
+
+fn pack() -> Vec<u8> {
+    let mut files: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for program in programs() {
+        for library in libraries(&program) {
+            files.insert(inside(&library), library);
+        }
+        files.insert(inside(&program), program);
+    }
+    // The program inside may be linked against this machine's libraries.
+    files.extend(libraries(&runtime()).into_iter().map(|library| (inside(&library), library)));
+    let mut tar = Builder::new(Vec::new());
+    for (name, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        let mut header = header(EntryType::Symlink, 0o777, 0, 0);
+        tar.append_link(&mut header, name, target).expect("packed");
+    }
+    let of_user = [("workspace", 0o755, 1000), ("home/reeve", 0o755, 1000)];
+    let of_root = ["opt", "run", "var", "dev", "proc", "sys"].map(|name| (name, 0o755, 0));
+    for (name, mode, owner) in of_user.into_iter().chain(of_root).chain([("tmp", 0o1777, 0)]) {
+        let mut header = header(EntryType::Directory, mode, 0, owner);
+        tar.append_data(&mut header, name, std::io::empty()).expect("packed");
+    }
+    for (name, content) in [("etc/passwd", USERS), ("etc/group", GROUPS)] {
+        let mut header = header(EntryType::Regular, 0o644, content.len(), 0);
+        tar.append_data(&mut header, name, content.as_bytes()).expect("packed");
+    }
+    for (name, file) in files {
+        let content = std::fs::read(&file).expect("a program of this machine");
+        let mode = file.metadata().expect("a program").permissions().mode() & 0o777;
+        let mut header = header(EntryType::Regular, mode, content.len(), 0);
+        tar.append_data(&mut header, name.strip_prefix("/").expect("absolute"), content.as_slice()).expect("packed");
+    }
+    tar.into_inner().expect("packed")
+}
+
+fn header(kind: EntryType, mode: u32, size: usize, owner: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size as u64);
+    header.set_uid(owner);
+    header.set_gid(owner);
+    header
+}
+
+/// Where a file is inside: its directory without links, its name as programs ask for it.
+fn inside(file: &Path) -> PathBuf {
+    let directory = file.parent().and_then(|parent| parent.canonicalize().ok()).expect("a directory");
+    directory.join(file.file_name().expect("a name"))
+}
+
+fn programs() -> Vec<PathBuf> {
+    let listed = said(Command::new("dpkg").arg("-L").args(PACKAGES));
+    let in_place = |line: &&str| PROGRAM_DIRECTORIES.iter().any(|directory| line.starts_with(directory));
+    let mut all: Vec<PathBuf> = listed.lines().filter(in_place).map(PathBuf::from).collect();
+    all.push("/bin/sh".into());
+    all.retain(|path| path.is_file());
+    all
+}
+
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let listed = Command::new("ldd").arg(program).output().expect("ldd runs").stdout;
+    let listed = String::from_utf8_lossy(&listed).into_owned();
+    listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).filter(|p| p.is_file()).collect()
+}
+
+fn said(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

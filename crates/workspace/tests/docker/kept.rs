@@ -1,0 +1,6 @@
+//! The contract of every driver.
+
+use crate::contract::contract;
+use crate::stage::Stage;
+
+contract!(Stage::new);
