@@ -116,7 +116,7 @@ fn fetch(dir: &Path, arriving: &Path, summary: &BackupSummary) -> Result<(), Bac
 fn move_aside(data_dir: &Path, summary: &BackupSummary) -> Result<(), BackupError> {
     let journals =
         [AUDIT_FILE, STATE_FILE].iter().flat_map(|name| ["-wal", "-shm", "-journal"].map(|end| format!("{name}{end}")));
-    let names = summary.files.keys().cloned().filter(|name| !name.contains('/')).chain(journals);
+    let names = summary.files.keys().filter(|name| !name.contains('/')).cloned().chain(journals);
     let there: Vec<String> = names.chain([STAGING.to_owned()]).filter(|name| data_dir.join(name).exists()).collect();
     if !there.is_empty() {
         let aside = free_name(data_dir);

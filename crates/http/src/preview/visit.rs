@@ -173,7 +173,7 @@ impl Visit {
         if !self.app.shared.admitted.holds(&key) {
             match self.state().await {
                 Err(page) => return page.answer(&parts.headers),
-                Ok(WorkspaceState::Running) => self.app.shared.admitted.note(key.clone()),
+                Ok(WorkspaceState::Running) => self.app.shared.admitted.note(key),
                 Ok(state) => return not_running(arrival, state, &parts).answer(&parts.headers),
             }
         }

@@ -38,7 +38,7 @@ async fn no_tenant_changes_or_lists_an_account_of_another() {
     let change = AccountChange { name: Some("Mallory".to_owned()), ..AccountChange::default() };
     assert_eq!(store.change_account(&tenant("default"), &alice.account_id, change.clone()).await.unwrap(), None);
     assert_eq!(store.accounts(&tenant("default")).await.unwrap(), []);
-    assert_eq!(store.accounts(&tenant("acme")).await.unwrap(), [alice.clone()]);
+    assert_eq!(store.accounts(&tenant("acme")).await.unwrap(), vec![alice.clone()]);
     let changed = store.change_account(&tenant("acme"), &alice.account_id, change).await.unwrap().unwrap();
     assert_eq!((changed.name.as_str(), changed.roles), ("Mallory", alice.roles));
 

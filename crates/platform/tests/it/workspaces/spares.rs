@@ -34,10 +34,10 @@ async fn a_spare_becomes_somebodys_at_once_and_another_one_is_made() {
     let wanted = NewWorkspace { tags: vec!["web".to_owned()], ..NewWorkspace::named("site", "base") };
     let alice = Principal { tenant: "acme".parse().unwrap(), ..alice };
     let made = ws.create(&yard.asker(&alice), wanted).await.unwrap();
-    assert_eq!([made.id.clone()], there.as_slice(), "it is the one that waited");
+    assert_eq!(vec![made.id.clone()], there, "it is the one that waited");
     assert_eq!((made.state, made.owner.as_str(), made.name.as_str()), (WorkspaceState::Running, "alice", "site"));
     assert_eq!((made.tenant.as_str(), made.isolation.is_some()), ("acme", true));
-    assert_eq!(ws.list(&alice, WorkspaceFilter::default()).await.unwrap().workspaces, [made.clone()]);
+    assert_eq!(ws.list(&alice, WorkspaceFilter::default()).await.unwrap().workspaces, vec![made.clone()]);
     let records = yard.platform.store().records_from(0, usize::MAX).await.unwrap();
     let told = records
         .iter()
