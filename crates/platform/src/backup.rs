@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::Platform;
-use crate::workspaces::{NotDone, pieces};
+use crate::workspaces::pieces;
 
 /// Where backups are laid out, in the data directory.
 pub const BACKUPS: &str = "backups";
@@ -139,7 +139,7 @@ impl Platform {
                     keep(&known, files, &place.join(format!("{}.tar", known.id))).await?;
                     workspaces.push(known.id);
                 }
-                Err(NotDone::Problem(problem)) if problem.code == ProblemCode::NotFound => gone.push(known.id),
+                Err(error) if error.code() == ProblemCode::NotFound => gone.push(known.id),
                 Err(error) => return Err(unreadable(&known, &error)),
             }
         }

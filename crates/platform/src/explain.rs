@@ -63,14 +63,16 @@ impl Platform {
     /// How policy would decide a request that nobody has made. Nothing is recorded.
     pub fn explain_hypothetical(&self, asker: &Principal, request: &Hypothetical) -> Explanation {
         let mut warning = None;
-        let known = reeve_gate::Inventory::resolve(
-            self.parts.inventory.as_ref(),
-            request.resource_kind,
-            Some(&request.resource_name),
-        );
+        // Workspaces have owners: of one, only what the asker says of it is known here.
+        let known = match request.resource_kind {
+            ResourceKind::Workspace => None,
+            kind => {
+                reeve_gate::Inventory::resolve(self.parts.inventory.as_ref(), kind, Some(&request.resource_name)).ok()
+            }
+        };
         let mut resource = match known {
-            Ok(resource) => resource,
-            Err(_) => {
+            Some(resource) => resource,
+            None => {
                 let unknown =
                     format!("`{}` is not in the inventory, so only the tags you gave are known", request.resource_name);
                 warning = Some(unknown);

@@ -413,8 +413,12 @@ fn whom(caller: &Caller, named: Option<&Whom>) -> Principal {
 fn resource_of(app: &App, check: &Check) -> Result<Resource, Problem> {
     let kind: ResourceKind = parse(needed("resource_type", &check.resource_type)?)?;
     let name = needed("resource_name", &check.resource_name)?;
-    let known = app.platform.gate().resolve(kind, Some(name));
-    let mut resource = known.unwrap_or_else(|_| Resource::new(kind, reeve_types::mask_dsn(name)));
+    // Workspaces have owners: of one, only what the asker says of it is known here.
+    let known = match kind {
+        ResourceKind::Workspace => None,
+        kind => app.platform.gate().resolve(kind, Some(name)).ok(),
+    };
+    let mut resource = known.unwrap_or_else(|| Resource::new(kind, reeve_types::mask_dsn(name)));
     if let Some(tags) = &check.tags {
         resource.tags = tags.iter().cloned().collect();
     }

@@ -313,7 +313,9 @@ async fn submit_once(
     let trace = HeaderValue::from_str(call.trace_id.as_str()).ok();
     let work = {
         let (app, caller) = (app.clone(), caller.clone());
-        async move { if call.only_policy { only_policy(&app, &caller, &call) } else { submit(&app, &caller, call).await } }
+        async move {
+            if call.only_policy { only_policy(&app, &caller, &call).await } else { submit(&app, &caller, call).await }
+        }
     };
     let mut response = idempotency::once(&app, &caller, headers, what, work).await?;
     if let Some(trace) = trace {
@@ -406,7 +408,9 @@ pub(crate) fn in_progress(agent: &str, action: &StoredAction) -> Reply {
 }
 
 /// What policy would say, for tools that have no trial run of their own. Nothing runs.
-fn only_policy(app: &App, caller: &Caller, call: &Call) -> Result<Reply, Problem> {
+async fn only_policy(app: &App, caller: &Caller, call: &Call) -> Result<Reply, Problem> {
+    // What policy says of a thing tells about the thing: whoever may not see it is told that it is not there.
+    app.platform.may_ask_for(&caller.principal, &call.tool, &call.arguments).await?;
     let gate = app.platform.gate();
     let spec = gate.spec(&call.tool).ok_or_else(|| no_such_tool(&call.tool))?;
     let target = spec.target_argument.as_deref().and_then(|key| call.arguments.get(key)).and_then(Value::as_str);

@@ -94,6 +94,7 @@ fn every_variable_of_the_table_is_read() {
         ("identity.provider", _) => "keys",
         ("log.format", _) => "json",
         ("log.level", _) => "debug",
+        ("workspaces.driver", _) => "docker",
         ("notify.smtp.password", _) => "hunter2",
         ("jwt_secret" | "jwt_secret_previous", _) => SECRET,
         (_, "true or false") => "true",

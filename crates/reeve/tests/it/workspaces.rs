@@ -213,3 +213,52 @@ fn a_machine_without_the_program_inside_says_what_is_missing() {
     let said = text(&ended);
     assert!(!ended.status.success() && said.contains("reeve-runtime"), "{said}");
 }
+
+#[test]
+fn everything_comes_back_from_one_file_and_nothing_newer_is_lost() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let id = create(&server, "ledger", "base");
+    run(&server, &id, &["sh", "-c", "mkdir -p books && echo 1,200 > books/2026 && chmod 600 books/2026"]);
+    let file = home.path().join("backup.tar");
+    let name = file.display().to_string();
+    let taken = said(&server.cli(&home, &["backup", &name]));
+    assert!(taken.contains("Workspaces  1"), "{taken}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600, "it holds keys");
+    let again = server.cli(&home, &["backup", &name]);
+    assert!(!again.status.success() && text(&again).contains("is there already"), "{}", text(&again));
+    assert_eq!(
+        std::fs::read_dir(home.data().join("backups")).expect("the directory").count(),
+        0,
+        "nothing is left there"
+    );
+
+    let live = home.command(crate::server::REEVE).args(["restore", &name]).output().expect("it ends");
+    assert!(!live.status.success() && text(&live).contains("a server uses"), "{}", text(&live));
+
+    let other = self::home();
+    let elsewhere = Cleared(&other);
+    let restored = other.command(crate::server::REEVE).args(["restore", &name]).output().expect("it ends");
+    assert!(said(&restored).contains("Workspaces"), "{}", text(&restored));
+    let second = other.start();
+    let back = eventually(|| {
+        let there = second.get(&format!("/api/v1/workspaces/{id}")).expect(200);
+        (there["state"] == "suspended" || there["state"] == "stopped").then_some(there)
+    });
+    assert_eq!(back["name"], "ledger");
+    eventually(|| (!other.data().join("returning").exists()).then_some(()));
+    second.post(&format!("/api/v1/workspaces/{id}/start"), &json!({})).expect(200);
+    let kept = run(&second, &id, &["sh", "-c", "stat -c %a books/2026; cat books/2026"]);
+    assert_eq!(kept["stdout"], "600\n1,200\n", "{kept}");
+    let verdict = second.post("/api/v1/audit/verify", &json!({})).expect(200);
+    assert_eq!(verdict["valid"], true, "{verdict}");
+    let mut second = second;
+    second.signal("TERM");
+    second.wait(Duration::from_secs(20)).expect("it ends");
+
+    let over = other.command(crate::server::REEVE).args(["restore", &name]).output().expect("it ends");
+    assert!(!over.status.success() && text(&over).contains("would lose what came later"), "{}", text(&over));
+    drop((elsewhere, server, cleared));
+}
