@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 /// Largest body in JSON, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 1024 * 1024;
 /// How much of a body that is too long is read before the connection is given up, in bytes.
-const FORGOTTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(crate) const FORGOTTEN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long a body in JSON may take to arrive.
 const JSON_WITHIN: Duration = Duration::from_secs(30);
 

@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use reeve_types::workspace::files::{
-    ArchiveFormat, ByteRange, FileEvent, FileHead, FileOperation, SaveFile, SearchEvent, SearchQuery, TreeQuery,
+    ArchiveFormat, ByteRange, FileEvent, FileHead, FileOperation, SaveFile, Saved, SearchEvent, SearchQuery, TreeQuery,
 };
 use reeve_types::{ProblemCode, WorkspaceError, WorkspacePath};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -22,7 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::executions::received;
 use super::{nowhere, wrong_method};
 use crate::files::Files;
-use crate::http::{Outcome, Query, bad, events, header_json, json, json_header, line, ok, read_json, streamed};
+use crate::http::{
+    FORGOTTEN_BYTES_MAX, Outcome, Query, bad, events, header_json, json, json_header, line, ok, read_json, streamed,
+};
 use crate::runtime::Runtime;
 
 /// Bytes of a file that are read at once.
@@ -158,12 +160,17 @@ async fn save(files: Files, request: Request<Incoming>) -> Outcome {
     let save: SaveFile = json_header(&request, SAVE_HEADER)?;
     refuse_what_is_too_long(&request, save.size)?;
     let mut pieces = Pieces::of(request);
+    let saved = saved(files, save, &mut pieces).await;
+    let saved = pieces.heard(saved).await?;
+    json(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, &saved)
+}
+
+async fn saved(files: Files, save: SaveFile, pieces: &mut Pieces) -> Result<Saved, WorkspaceError> {
     let mut pending = blocking(move || files.begin_save(save)).await?;
     while let Some(piece) = pieces.next().await? {
         pending = blocking(move || pending.write(&piece).map(|()| pending)).await?;
     }
-    let saved = blocking(move || pending.finish()).await?;
-    json(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, &saved)
+    blocking(move || pending.finish()).await
 }
 
 fn refuse_what_is_too_long(request: &Request<Incoming>, announced: u64) -> Result<(), WorkspaceError> {
@@ -183,6 +190,21 @@ pub(super) struct Pieces {
 impl Pieces {
     pub(super) fn of(request: Request<Incoming>) -> Self {
         Self { body: Either::Left(request.into_body()) }
+    }
+
+    /// The outcome, when it can be heard: whoever still writes while the connection is closed is told of a broken pipe
+    /// instead of the reason, so the rest of the body is read for a while and forgotten.
+    pub(super) async fn heard<T>(&mut self, outcome: Result<T, WorkspaceError>) -> Result<T, WorkspaceError> {
+        if outcome.is_err() {
+            let mut left = FORGOTTEN_BYTES_MAX;
+            while let Ok(Some(frame)) = self.frame().await {
+                match left.checked_sub(frame.len()) {
+                    Some(less) => left = less,
+                    None => break,
+                }
+            }
+        }
+        outcome
     }
 
     /// The next piece; nothing at the end. A body that breaks off is an error: nothing may be taken for whole.
@@ -334,16 +356,22 @@ async fn extract(runtime: &Arc<Runtime>, request: Request<Incoming>) -> Outcome 
     let format = format_of(&Query::of(&request))?;
     refuse_what_is_too_long(&request, save.size)?;
     let mut pieces = Pieces::of(request);
+    let spool = spooled(runtime, save.size, &mut pieces).await;
+    let spool = pieces.heard(spool).await?;
+    let files = runtime.files.clone();
+    ok(&blocking(move || files.extract(&save, format, spool)).await?)
+}
+
+async fn spooled(runtime: &Arc<Runtime>, size: u64, pieces: &mut Pieces) -> Result<File, WorkspaceError> {
     let place = Arc::clone(&runtime.place);
     let mut spool = blocking(move || place.spool()).await?;
-    let mut left = save.size;
+    let mut left = size;
     while let Some(piece) = pieces.next().await? {
         let arrived = u64::try_from(piece.len()).unwrap_or(u64::MAX);
         left = left.checked_sub(arrived).ok_or_else(|| bad("more bytes are sent than were announced"))?;
         spool = blocking(move || write_spool(spool, &piece)).await?;
     }
-    let files = runtime.files.clone();
-    ok(&blocking(move || files.extract(&save, format, spool)).await?)
+    Ok(spool)
 }
 
 fn write_spool(mut spool: File, piece: &[u8]) -> Result<File, WorkspaceError> {

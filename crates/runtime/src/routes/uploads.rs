@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
-use reeve_types::workspace::files::SaveFile;
+use reeve_types::workspace::files::{SaveFile, Upload};
 use reeve_types::{UploadId, WorkspaceError};
 
 use super::files::{Pieces, blocking};
@@ -43,9 +43,14 @@ pub(super) async fn route(runtime: &Arc<Runtime>, rest: &[&str], request: Reques
 /// What has arrived stays, whatever happens to the rest of the body: that is what can be gone on with.
 async fn append(files: Files, id: UploadId, request: Request<Incoming>) -> Outcome {
     let offset = request.headers().get("upload-offset").and_then(|value| value.to_str().ok());
-    let mut offset: u64 =
+    let offset: u64 =
         offset.and_then(|text| text.parse().ok()).ok_or_else(|| bad("the header `upload-offset` takes a number"))?;
     let mut pieces = Pieces::of(request);
+    let appended = appended(files, id, offset, &mut pieces).await;
+    ok(&pieces.heard(appended).await?)
+}
+
+async fn appended(files: Files, id: UploadId, mut offset: u64, pieces: &mut Pieces) -> Result<Upload, WorkspaceError> {
     let mut upload = {
         let (files, id) = (files.clone(), id.clone());
         blocking(move || files.append_upload(&id, offset, &[])).await?
@@ -55,7 +60,7 @@ async fn append(files: Files, id: UploadId, request: Request<Incoming>) -> Outco
         upload = blocking(move || files.append_upload(&id, offset, &piece)).await?;
         offset = upload.offset;
     }
-    ok(&upload)
+    Ok(upload)
 }
 
 fn id_of(text: &str) -> Result<UploadId, WorkspaceError> {
