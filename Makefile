@@ -11,9 +11,13 @@ demo: ## Find, explain, fix under approval and prove one real database fault (YE
 	@cargo build --package reeve
 	@scripts/demo
 
+# With Docker the first start also makes the images of two templates; `scripts/images` makes all four.
+WITH_DOCKER = $(findstring docker,$(ARGS))
+
 up: ## Build and start Reeve; it prints a link that signs you in (ARGS="--driver docker" for Docker)
-	@scripts/ensure build sandbox
+	@scripts/ensure build sandbox $(if $(WITH_DOCKER),docker debootstrap)
 	@cargo build --package reeve --package reeve-runtime
+	@$(if $(WITH_DOCKER),scripts/static-runtime && scripts/images --missing base python,true)
 	@target/debug/reeve up $(ARGS)
 
 test: ## Install what the tests need and run them all

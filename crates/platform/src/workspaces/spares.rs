@@ -26,17 +26,38 @@ use super::effects::inside;
 use super::options::Template;
 use super::{Core, NewWorkspace, NotDone, Workspaces, lock};
 
-/// How often a kind of spare that could not be made is tried again, and all are looked over.
+/// How soon a kind of spare that could not be made is tried again, and how often all are looked over. Each further try
+/// waits twice as long: every one is in the record.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// The longest wait before a try.
+const AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// A driver and a template.
 type Kind = (DriverKind, String);
+
+/// A kind that could not be made.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    at: Timestamp,
+    wait: Duration,
+}
+
+impl Failed {
+    fn waits(self, now: Timestamp) -> bool {
+        Duration::try_from(now.duration_since(self.at)).is_ok_and(|since| since < self.wait)
+    }
+
+    fn again(before: Option<Self>, at: Timestamp) -> Self {
+        Self { at, wait: before.map_or(AGAIN, |before| (before.wait * 2).min(AGAIN_MAX)) }
+    }
+}
 
 /// The spares that wait.
 #[derive(Default)]
 pub(super) struct Pool {
     ready: Mutex<BTreeMap<Kind, VecDeque<WorkspaceId>>>,
-    failed: Mutex<HashMap<Kind, Timestamp>>,
+    failed: Mutex<HashMap<Kind, Failed>>,
     /// Whether one is being made, which does not wait yet.
     making: AtomicBool,
     wanted: Notify,
@@ -228,16 +249,18 @@ impl Workspaces {
             while !stop.is_cancelled() && core.pool.missing(&kind, core.options.warm) {
                 let now = core.clock.now();
                 let failed = lock(&core.pool.failed).get(&kind).copied();
-                let soon = |at: Timestamp| Duration::try_from(now.duration_since(at)).is_ok_and(|since| since < AGAIN);
-                if failed.is_some_and(soon) || !self.may_have_spares(&kind) {
+                if failed.is_some_and(|failed| failed.waits(now)) || !self.may_have_spares(&kind) {
                     break;
                 }
                 let _making = Making::begin(&core.pool);
                 match self.make_spare(&kind).await {
-                    Ok(id) => core.pool.put(&kind, id),
+                    Ok(id) => {
+                        lock(&core.pool.failed).remove(&kind);
+                        core.pool.put(&kind, id);
+                    }
                     Err(error) => {
                         tracing::warn!(driver = %kind.0, template = %kind.1, "a spare could not be made: {error}");
-                        lock(&core.pool.failed).insert(kind.clone(), now);
+                        lock(&core.pool.failed).insert(kind.clone(), Failed::again(failed, now));
                     }
                 }
             }

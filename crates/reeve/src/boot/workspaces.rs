@@ -100,21 +100,28 @@ async fn open_with(
 /// alone.
 pub(crate) async fn readiness(config: &WorkspacesConfig) -> anyhow::Result<Vec<Readiness>> {
     let root = std::env::temp_dir().join(format!("reeve-doctor-{}", std::process::id()));
+    let found = look(config, &root).await;
+    let _ = std::fs::remove_dir_all(&root);
+    found
+}
+
+async fn look(config: &WorkspacesConfig, root: &Path) -> anyhow::Result<Vec<Readiness>> {
+    let (runtime, templates) = (runtime(config)?, templates(config)?);
+    if config.driver == Some(DriverKind::Docker) {
+        let driver = open_docker(config, root, &runtime, &templates).await?;
+        let found = driver.readiness().await;
+        driver.close().await;
+        return Ok(found);
+    }
     let options = NamespaceOptions {
         spares: 0,
         reach: Some(root.join("reach")),
-        ..NamespaceOptions::new(root.join("kept"), runtime(config)?, templates(config)?)
+        ..NamespaceOptions::new(root.join("kept"), runtime, templates)
     };
-    let driver = NamespaceDriver::open(options).await;
-    let found = match &driver {
-        Ok(driver) => driver.readiness().await,
-        Err(_) => Vec::new(),
-    };
-    if let Ok(driver) = &driver {
-        driver.close().await;
-    }
-    let _ = std::fs::remove_dir_all(&root);
-    driver.map(|_| found).context("workspaces cannot be held on this machine")
+    let driver = NamespaceDriver::open(options).await.context("workspaces cannot be held on this machine")?;
+    let found = driver.readiness().await;
+    driver.close().await;
+    Ok(found)
 }
 
 async fn namespace(root: &Path, runtime: PathBuf, templates: &Templates) -> anyhow::Result<NamespaceDriver> {
@@ -136,6 +143,17 @@ async fn docker(
     runtime: &Path,
     templates: &Templates,
 ) -> anyhow::Result<DockerDriver> {
+    let driver = open_docker(config, root, runtime, templates).await?;
+    warn_of_missing(&driver).await;
+    Ok(driver)
+}
+
+async fn open_docker(
+    config: &WorkspacesConfig,
+    root: &Path,
+    runtime: &Path,
+    templates: &Templates,
+) -> anyhow::Result<DockerDriver> {
     // Images have C libraries of their own age; a program that brings its own runs in all of them.
     let beside = runtime.with_file_name("reeve-runtime-static");
     let runtime = if config.runtime.is_none() && beside.is_file() { beside } else { runtime.to_owned() };
@@ -144,9 +162,7 @@ async fn docker(
         container_runtime: config.docker_runtime.clone(),
         ..DockerOptions::new(root.join(DriverKind::Docker.as_str()), runtime, templates.clone())
     };
-    let driver = DockerDriver::open(options).await.context("workspaces cannot be held with Docker")?;
-    warn_of_missing(&driver).await;
-    Ok(driver)
+    DockerDriver::open(options).await.context("workspaces cannot be held with Docker")
 }
 
 async fn warn_of_missing(driver: &dyn WorkspaceDriver) {

@@ -140,7 +140,10 @@ async fn one(session: &mut Session, doing: &str, ask: Ask) -> Outcome {
     if answer.status == 202 {
         return tools::awaiting(session, &answer);
     }
-    session.show(&answer, records::workspace)
+    session.show(&answer, |workspace, look| match workspace.get("purged") {
+        Some(Value::Bool(true)) => "It is gone for good, with its files and snapshots.".to_owned(),
+        _ => records::workspace(workspace, look),
+    })
 }
 
 async fn execute(session: &mut Session, id: &str, timeout_ms: u64, argv: Vec<String>) -> Outcome {

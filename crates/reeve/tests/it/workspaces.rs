@@ -99,7 +99,8 @@ fn a_workspace_is_made_used_rested_and_removed_with_commands() {
     said(&server.cli(&home, &["workspaces", "restore", &id]));
     said(&server.cli(&home, &["workspaces", "start", &id]));
     assert_eq!(said(&server.cli(&home, &["workspaces", "exec", &id, "--", "cat", "note"])), "kept\n");
-    said(&server.cli(&home, &["workspaces", "delete", "--force", &id]));
+    let gone = said(&server.cli(&home, &["workspaces", "delete", "--force", &id]));
+    assert!(gone.contains("gone for good"), "{gone}");
     assert_eq!(server.get(&format!("/api/v1/workspaces/{id}")).status, 404);
 
     let verdict = server.post("/api/v1/audit/verify", &json!({})).expect(200);
