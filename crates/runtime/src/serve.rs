@@ -52,6 +52,9 @@ pub enum ServeError {
     },
 }
 
+/// How often orphans are looked for, once a supervisor is lost.
+const ORPHANS_EVERY: Duration = Duration::from_millis(20);
+
 /// Serves until `SIGTERM` or `SIGINT`.
 pub fn serve() -> Result<(), ServeError> {
     let config = Config::from_environment().map_err(ServeError::Config)?;
@@ -86,6 +89,7 @@ async fn run(runtime: Arc<Runtime>) -> Result<(), ServeError> {
     loop {
         tokio::select! {
             _ = child.recv() => runtime.supervisors.reap(),
+            () = tokio::time::sleep(ORPHANS_EVERY), if runtime.supervisors.has_lost() => runtime.supervisors.end_orphans(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
@@ -19,7 +20,12 @@ use super::{handles, tree};
 #[derive(Debug, Default)]
 pub(crate) struct Supervisors {
     pids: Mutex<HashSet<Pid>>,
+    /// How often orphans are still looked for.
+    looks: AtomicU32,
 }
+
+/// What multiplies while it is looked for may be missed once. It is gone when it was not seen so often in a row.
+const LOOKS: u32 = 5;
 
 /// A program with its supervisor. Dropping it ends the program and all that it started.
 #[derive(Debug)]
@@ -67,18 +73,28 @@ impl Supervisors {
             lost |= self.pids().remove(&pid) && status.exit_status() != Some(0);
         }
         if lost {
+            self.looks.store(LOOKS, Ordering::Relaxed);
             self.end_orphans();
         }
     }
 
-    fn end_orphans(&self) {
+    /// Whether orphans are to be looked for again, with [`Self::end_orphans`].
+    pub(crate) fn has_lost(&self) -> bool {
+        self.looks.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends what lives of trees whose supervisor is gone.
+    pub(crate) fn end_orphans(&self) {
         let own = rustix::process::getpid();
         let kept = self.pids().clone();
+        let mut left = self.looks.load(Ordering::Relaxed).saturating_sub(1);
         for orphan in tree::children(own).into_iter().filter(|child| !kept.contains(child)) {
             for pid in tree::below(orphan).into_iter().chain([orphan]) {
                 let _gone = kill_process(pid, Signal::KILL);
             }
+            left = LOOKS;
         }
+        self.looks.store(left, Ordering::Relaxed);
     }
 
     /// Ends every tree at once.
