@@ -99,12 +99,12 @@ impl Closing {
 impl Session {
     /// Carries bytes between the client and the terminal until either goes.
     pub(crate) async fn run(self, socket: WebSocket, attached: AttachedTerminal) {
-        let (mut sink, stream) = socket.split();
+        let (mut sink, mut stream) = socket.split();
         let heard = Heard::now();
         let (complain, complaints) = mpsc::channel(8);
         let closing = {
             let show = pin!(self.show(&mut sink, attached.output, complaints));
-            let listen = pin!(self.listen(stream, attached.input, &heard, complain));
+            let listen = pin!(self.listen(&mut stream, attached.input, &heard, complain));
             tokio::select! {
                 closing = show => Some(closing),
                 () = listen => None,
@@ -123,6 +123,9 @@ impl Session {
         };
         let _ = tokio::time::timeout(GOODBYE_WITHIN, goodbye).await;
         let _ = tokio::time::timeout(GOODBYE_WITHIN, sink.close()).await;
+        // A connection that is closed while something unread lies in it is reset, and the client loses the last output.
+        let client_closes = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, client_closes).await;
     }
 
     /// Shows the client what the terminal shows. Waits for slow clients; the terminal waits with it.
@@ -185,7 +188,7 @@ impl Session {
     /// Hands the terminal what the client types. Ends when the client goes.
     async fn listen(
         &self,
-        mut stream: SplitStream<WebSocket>,
+        stream: &mut SplitStream<WebSocket>,
         input: mpsc::Sender<TerminalCommand>,
         heard: &Heard,
         complain: mpsc::Sender<String>,
