@@ -105,9 +105,7 @@ async fn people_are_asked_first_and_the_act_begins_when_they_say_yes() {
     // Starting what was made is a question of its own.
     let made = until_listed(&alice, |made| made["state"] == "stopped").await;
     assert_eq!((&made["owner"], &made["template"]), (&json!("alice"), &json!("guarded")));
-    let pending = boss.get("/api/v1/approvals/pending").await.expect(200);
-    let start = pending.as_array().unwrap().iter().find(|asked| asked["tool_name"] == "workspace_start").unwrap();
-    let start = start["approval_id"].as_str().unwrap();
+    let start = until_asked(&boss, "workspace_start").await;
     boss.post(&format!("/api/v1/approvals/{start}/approve"), json!({"reason": "fine"})).await.expect(200);
     let made = until_listed(&alice, |made| made["state"] == "running").await;
 
@@ -120,6 +118,20 @@ async fn people_are_asked_first_and_the_act_begins_when_they_say_yes() {
         .await
         .expect(200);
     alice.get(&at("/files/content?path=a.txt")).await.problem("not_found");
+}
+
+/// The question about an act of this tool, once it is asked: what was made is there a moment earlier.
+async fn until_asked(who: &Client, tool: &str) -> String {
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let pending = who.get("/api/v1/approvals/pending").await.expect(200);
+        let question = pending.as_array().unwrap().iter().find(|asked| asked["tool_name"] == tool);
+        if let Some(id) = question.and_then(|asked| asked["approval_id"].as_str()) {
+            return id.to_owned();
+        }
+        assert!(tokio::time::Instant::now() < deadline, "nobody asks about {tool}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn until_listed(alice: &Client, so: impl Fn(&Value) -> bool) -> Value {
