@@ -42,6 +42,7 @@ mod permit;
 mod registry;
 mod request;
 mod tool;
+pub mod model;
 pub mod workspace;
 
 pub use act::{act_digest, masked_arguments};

@@ -125,6 +125,14 @@ id!(
     KeyId, "key", "an API key id"
 );
 id!(
+    /// One conversation between a principal and an agent.
+    SessionId, "ses", "a session id"
+);
+id!(
+    /// One thing said to an agent.
+    PromptId, "prm", "a prompt id"
+);
+id!(
     /// One isolated place to work.
     WorkspaceId, "wsp", "a workspace id"
 );

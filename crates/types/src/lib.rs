@@ -12,11 +12,13 @@ pub mod event;
 pub mod finding;
 pub mod id;
 pub mod limits;
+pub mod model;
 pub mod principal;
 pub mod problem;
 pub mod purpose;
 pub mod resource;
 pub mod secret;
+pub mod session;
 pub mod tool;
 pub mod workspace;
 
@@ -27,8 +29,8 @@ pub use decision::{Decision, Effect, Measured, Obligations, PolicyRequest};
 pub use event::{Event, EventType};
 pub use finding::{Diagnosis, Evidence, Finding, NotChecked, Remedy, Severity};
 pub use id::{
-    AccountId, ActionId, ApprovalId, EventId, ExecutionId, KeyId, LoginId, RequestId, SnapshotId, TerminalId, TraceId,
-    TrashId, UploadId, WorkspaceId,
+    AccountId, ActionId, ApprovalId, EventId, ExecutionId, KeyId, LoginId, PromptId, RequestId, SessionId, SnapshotId,
+    TerminalId, TraceId, TrashId, UploadId, WorkspaceId,
 };
 pub use principal::{AuthMethod, Principal, PrincipalKind, TenantId};
 pub use problem::ProblemCode;
