@@ -52,7 +52,7 @@ fn ways_in_and_ways_out_do_not_see_each_other() {
     assert_never(
         &manifests,
         &["reeve-http", "reeve-platform"],
-        &["reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-runtime"],
+        &["reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-runtime", "reeve-model"],
     );
     let above = ["reeve-http", "reeve-platform", "reeve-store"];
     assert_never(
@@ -62,6 +62,7 @@ fn ways_in_and_ways_out_do_not_see_each_other() {
             "reeve-connectors",
             "reeve-workspace",
             "reeve-runtime",
+            "reeve-model",
             "reeve-gate",
             "reeve-policy",
             "reeve-audit",

@@ -1,0 +1,103 @@
+//! How each kind of provider is spoken to: what is sent, and how what comes back is read.
+
+mod anthropic;
+mod chat;
+mod gemini;
+mod responses;
+mod schema;
+
+use reeve_gate::model::ModelEvent;
+use reeve_types::model::Prompt;
+use serde_json::Value;
+
+use crate::config::ProviderKind;
+use crate::draft::{CallIds, Draft};
+use crate::sse::SseEvent;
+use crate::trouble::Trouble;
+
+/// One request, before it is put into a provider's words.
+pub(crate) struct Ask<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) prompt: &'a Prompt,
+    /// Longest answer: the caller's, else the configured one.
+    pub(crate) max_output_tokens: Option<u32>,
+    /// Whether the server is the vendor's own, which takes fields that others refuse.
+    pub(crate) is_vendor: bool,
+}
+
+/// The words of one kind of provider.
+pub(crate) trait Dialect: Send + Sync {
+    /// The path of a request below the base address, with its query.
+    fn path(&self, model: &str) -> String;
+    /// The header that carries the key, and what stands before the key in it.
+    fn key_header(&self) -> (&'static str, &'static str);
+    /// Headers of every request.
+    fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+    /// The body of a request.
+    fn body(&self, ask: &Ask<'_>) -> Value;
+    /// What reads the answer.
+    fn reader(&self, ids: CallIds) -> Box<dyn Reader>;
+}
+
+/// Reads one answer.
+pub(crate) trait Reader: Send {
+    /// Takes the next event and appends what it says to `said`.
+    fn take(&mut self, event: &SseEvent, said: &mut Vec<ModelEvent>) -> Result<(), Trouble>;
+    /// Whether nothing more is to come.
+    fn is_done(&self) -> bool;
+    /// Whether the answer is whole although more might have come.
+    fn is_whole(&self) -> bool;
+    /// What was read.
+    fn draft(&self) -> &Draft;
+    /// The same, at the end.
+    fn into_draft(self: Box<Self>) -> Draft;
+}
+
+/// The dialect of a kind of provider; `replay` has none.
+pub(crate) fn of(kind: ProviderKind) -> Option<&'static dyn Dialect> {
+    match kind {
+        ProviderKind::Anthropic => Some(&anthropic::Anthropic),
+        ProviderKind::Openai => Some(&chat::Chat),
+        ProviderKind::OpenaiResponses => Some(&responses::Responses),
+        ProviderKind::Gemini => Some(&gemini::Gemini),
+        ProviderKind::Replay => None,
+    }
+}
+
+/// The JSON of an event.
+fn json_of(event: &SseEvent) -> Result<Value, Trouble> {
+    serde_json::from_str(&event.data).map_err(|error| {
+        Trouble::malformed(format!("sent an event that is no JSON ({} bytes, {error})", event.data.len()))
+    })
+}
+
+/// A provider's seal under its own name, so that it is never sent to another provider, which would refuse it.
+fn sealed(by: &str, seal: &str) -> String {
+    format!("{by}:{seal}")
+}
+
+/// The seal, if it is this provider's.
+fn unsealed<'a>(by: &str, seal: &'a str) -> Option<&'a str> {
+    seal.strip_prefix(by)?.strip_prefix(':')
+}
+
+/// How hard to think, in the word that three of the four providers share.
+fn effort(thinking_tokens: u32) -> &'static str {
+    match thinking_tokens {
+        0..=2_048 => "low",
+        2_049..=12_288 => "medium",
+        _ => "high",
+    }
+}
+
+/// A number of an event, zero when it is none.
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// A text of an event, empty when it is none.
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

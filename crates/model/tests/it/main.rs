@@ -1,0 +1,10 @@
+//! Whole questions over real sockets, against a server that plays back what providers send.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test says what went wrong by stopping")]
+
+mod answers;
+mod asking;
+mod failures;
+mod playing;
+mod requests;
+mod scripted_provider;
+mod settings;
