@@ -204,7 +204,10 @@ impl Gate {
         let decision = self.overridden(&asked, policy.digest()).unwrap_or_else(|| policy.decide(&asked));
 
         let act = Act { spec, class, resource: &resource, request: &request, now };
-        let invoked = self.event(&act, EventType::ToolInvoked, None);
+        let mut invoked = self.event(&act, EventType::ToolInvoked, None);
+        if let Some(chosen) = &act.request.action_id {
+            invoked.action_id = Some(chosen.clone());
+        }
         let mut decided = self.event(&act, EventType::PolicyDecision, Some(&invoked));
         decided.policy_decision = Some(PolicyPart::of(&asked, &decision));
         let action_id = invoked.action_id.clone().unwrap_or_else(|| ActionId::new(now, self.clock.random()));

@@ -59,6 +59,9 @@ impl Default for GateOptions {
 /// One act, asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// The action that it becomes, for a requester that must find it again after a crash: a new id, used once. The gate
+    /// makes one up when absent. A request that joins an act which already waits keeps that act's id.
+    pub action_id: Option<ActionId>,
     /// Who asks.
     pub principal: Principal,
     /// Which tool.

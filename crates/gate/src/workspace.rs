@@ -15,7 +15,8 @@ use reeve_types::workspace::files::{
     SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{
-    ExecEvent, ExecRequest, Language, ListeningPort, OpenTerminal, Terminal, TerminalInput, TerminalOutput,
+    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, PipeExit, Terminal, TerminalInput,
+    TerminalOutput,
 };
 use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsage};
 use reeve_types::{ExecutionId, SnapshotId, TerminalId, UploadId, WorkspaceError, WorkspaceId, WorkspacePath};
@@ -193,6 +194,40 @@ pub enum TerminalCommand {
     Control(TerminalInput),
 }
 
+/// A program in a workspace, talked with over its standard input and output.
+///
+/// Each part may be used and dropped by itself. Dropping `stdin` closes it. When all the others are dropped, the connection
+/// is closed: the program has two seconds to end by itself, is asked to, and two seconds later is ended.
+pub struct Pipe {
+    /// Goes to the program. Whoever writes faster than it reads, waits.
+    pub stdin: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Comes from the program. A program that writes faster than this is read, waits.
+    pub stdout: Box<dyn AsyncRead + Send + Unpin>,
+    /// What it writes to standard error, a line at a time. The program never waits for a reader: what is not read is left
+    /// out and counted.
+    pub stderr: EventStream<PipeError>,
+    /// How it ended; an error when the connection broke before that was known.
+    pub exit: BoxFuture<'static, Result<PipeEnd, WorkspaceError>>,
+}
+
+/// What a program wrote to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PipeError {
+    /// A line, without its end. Long ones come in pieces, and bytes that are no UTF-8 are replaced.
+    Line(String),
+    /// So many bytes were left out here.
+    Lost(u64),
+}
+
+/// How a program ended, and what it said last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipeEnd {
+    /// How it ended.
+    pub exit: PipeExit,
+    /// The last of what it wrote to standard error, as much as is kept.
+    pub last_errors: String,
+}
+
 /// A file that is being read.
 pub struct OpenFile {
     /// What it is.
@@ -249,6 +284,8 @@ pub trait WorkspaceLink: Send + Sync {
     fn extract(&self, into: Permitted<SaveFile>, format: ArchiveFormat, archive: ByteStream) -> Answer<'_, Extracted>;
     /// Runs a program. Dropping the stream ends the program.
     fn execute(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>>;
+    /// Starts a program to talk with. It lasts as long as the connection.
+    fn open_pipe(&self, what: Permitted<OpenPipe>) -> Answer<'_, Pipe>;
     /// Ends a program with all that it started. Ending what one may start needs no leave of its own.
     fn cancel<'a>(&'a self, execution: &'a ExecutionId) -> Answer<'a, ()>;
     /// Opens a terminal.

@@ -1,7 +1,8 @@
 //! Settling questions to people.
 //!
 //! The rules: only a pending question can be answered, and only until the moment it expires; nobody decides about
-//! their own act, nor does an agent about the act of whom it serves; each being answers once; one no settles it; as many
+//! their own act, nor does an agent about the act of whom it serves (what an agent asks of the one it works for is the
+//! one exception, see [`crate::sessions`]); each being answers once; one no settles it; as many
 //! yeses as the quorum says settle it; then the act begins by itself, once, if it is still the same act.
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use reeve_types::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::sessions::is_asked;
 use crate::{Permission, Platform, PlatformError};
 
 /// Longest wait of one long poll.
@@ -130,7 +132,7 @@ impl Platform {
     async fn answerable(&self, caller: &Principal, id: &ApprovalId, reason: &str) -> Result<Approval, PlatformError> {
         check_reason(reason)?;
         let approval = self.approval(&caller.tenant, id).await?;
-        if has_a_hand_in(caller, &approval.requester) {
+        if has_a_hand_in(caller, &approval.requester) && !is_asked(caller, &approval) {
             return Err(PlatformError::OwnRequest { who: approval.requester.label() });
         }
         if chain(caller).any(|being| being.kind == PrincipalKind::Agent) {
@@ -316,7 +318,7 @@ fn has_a_hand_in(caller: &Principal, requester: &Principal) -> bool {
 /// the permission to approve.
 fn approver_role(caller: &Principal, approval: &Approval) -> Result<Option<String>, PlatformError> {
     if approval.approver_roles.is_empty() {
-        if Permission::Approve.allows(caller) {
+        if Permission::Approve.allows(caller) || is_asked(caller, approval) {
             return Ok(None);
         }
         let roles = Permission::Approve.roles().iter().chain(&["admin"]).map(|role| (*role).to_owned()).collect();

@@ -309,6 +309,10 @@ impl reeve_gate::Inventory for InventoryHolder {
             // Which others there are is nobody's business.
             return lookup(target).ok_or_else(|| UnknownTarget { target: mask_dsn(target), known: Vec::new() });
         }
+        if kind == ResourceKind::Agent {
+            let name: String = target.unwrap_or("agent").chars().take(80).collect();
+            return Ok(Resource::new(kind, name));
+        }
         let Some(inventory) = self.current.load_full() else {
             return Ok(Resource::new(kind, target.map_or_else(|| "default".to_owned(), mask_dsn)));
         };

@@ -17,6 +17,7 @@ pub mod notify;
 pub mod permissions;
 pub mod policies;
 pub mod routing;
+pub mod sessions;
 pub mod socket;
 pub mod workspaces;
 

@@ -103,12 +103,13 @@ pub struct PlatformParts {
 pub struct Platform {
     pub(crate) parts: Arc<PlatformParts>,
     workspaces: Option<crate::workspaces::Workspaces>,
+    sessions: Option<Arc<crate::sessions::Core>>,
 }
 
 impl Platform {
     /// A platform of these parts. Nothing runs yet; see [`Platform::run`].
     pub fn new(parts: PlatformParts) -> Self {
-        Self { parts: Arc::new(parts), workspaces: None }
+        Self { parts: Arc::new(parts), workspaces: None, sessions: None }
     }
 
     /// The same platform with workspaces, whose tools the gate has.
@@ -124,6 +125,19 @@ impl Platform {
     /// The workspaces, when there are any on this server.
     pub fn workspaces(&self) -> Option<&crate::workspaces::Workspaces> {
         self.workspaces.as_ref()
+    }
+
+    /// The same platform with sessions, whose tool the gate has. Give it its workspaces first.
+    #[must_use]
+    pub fn with_sessions(mut self, parts: crate::sessions::SessionsParts) -> Self {
+        self.sessions = Some(Arc::new(crate::sessions::Core::new(parts)));
+        self
+    }
+
+    /// The sessions, when there are any on this server.
+    pub fn sessions(&self) -> Option<crate::sessions::Sessions> {
+        let core = Arc::clone(self.sessions.as_ref()?);
+        Some(crate::sessions::Sessions::new(self.clone(), core))
     }
 
     /// The door.
@@ -203,6 +217,7 @@ impl Platform {
             .parts
             .gate
             .submit(reeve_gate::Request {
+                action_id: None,
                 principal: principal.clone(),
                 tool: tool.to_owned(),
                 arguments,
@@ -259,7 +274,12 @@ impl Platform {
                 workspaces.run(stop.clone()).await;
             }
         };
-        tokio::join!(tend, settle, expire, tell, watch, stream);
+        let converse = async {
+            if let Some(sessions) = this.sessions() {
+                sessions.run(stop.clone()).await;
+            }
+        };
+        tokio::join!(tend, settle, expire, tell, watch, stream, converse);
     }
 
     /// Reads the files that have changed, now and then, so that an edit takes effect without a restart.

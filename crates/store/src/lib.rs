@@ -21,6 +21,7 @@ mod lock;
 mod project;
 mod readers;
 mod restore;
+mod sessions;
 mod workspaces;
 mod writer;
 
@@ -42,6 +43,7 @@ pub use deliveries::{Delivery, DeliveryCounts};
 pub use events::{EventFilter, EventPage, JourneyFilter, StoredEvent};
 pub use keys::{Claim, NewKey, StoredKey};
 pub use lock::LockError;
+pub use sessions::{NewSession, OpenTurn, QueuedPrompt, SessionChange, SessionFilter, StoredSession};
 pub use workspaces::{Altered, Quota, Quotas, StoredWorkspace};
 pub use writer::Published;
 
@@ -112,7 +114,7 @@ impl StoreError {
 }
 
 /// The newest schema this version knows; kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 const AUDIT_FILE: &str = "audit.db";
 const STATE_FILE: &str = "reeve.db";
 const KEY_FILE: &str = "audit.key";

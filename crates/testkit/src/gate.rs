@@ -230,6 +230,7 @@ fn request(tool: &str, arguments: Value) -> Request {
     };
     let (now, random) = (SystemClock.now(), SystemClock.random());
     Request {
+        action_id: None,
         principal: Principal::new(PrincipalKind::User, "tester", AuthMethod::ApiKey),
         tool: tool.to_owned(),
         arguments,

@@ -26,13 +26,15 @@ pub enum ResourceKind {
     Zone,
     /// A chat bot.
     Bot,
+    /// An agent: what it asks of the one it works for.
+    Agent,
     /// Reeve itself.
     Platform,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Database,
         Self::Kubernetes,
         Self::Host,
@@ -41,6 +43,7 @@ impl ResourceKind {
         Self::Secret,
         Self::Zone,
         Self::Bot,
+        Self::Agent,
         Self::Platform,
     ];
 
@@ -55,6 +58,7 @@ impl ResourceKind {
             Self::Secret => "secret",
             Self::Zone => "zone",
             Self::Bot => "bot",
+            Self::Agent => "agent",
             Self::Platform => "platform",
         }
     }

@@ -78,6 +78,35 @@ impl std::str::FromStr for SessionState {
     }
 }
 
+/// What an agent must ask the one it works for. Policy stands above all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PermissionMode {
+    /// Before it changes a file or runs a program.
+    #[default]
+    #[serde(alias = "default")]
+    Ask,
+    /// Before it runs a program; files it changes without asking.
+    #[serde(alias = "acceptEdits")]
+    AcceptEdits,
+    /// It only looks: changes and programs are refused.
+    Plan,
+    /// Nothing; policy alone decides.
+    Auto,
+}
+
+impl PermissionMode {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::AcceptEdits => "accept_edits",
+            Self::Plan => "plan",
+            Self::Auto => "auto",
+        }
+    }
+}
+
 /// A session as those see it who may.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Session {
@@ -100,6 +129,9 @@ pub struct Session {
     /// The directory in the workspace that it works in, from its root; empty for the root.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub directory: String,
+    /// What the agent must ask the one it works for.
+    #[serde(default)]
+    pub mode: PermissionMode,
     /// What it is doing.
     pub state: SessionState,
     /// Why it failed or was closed.
@@ -186,7 +218,6 @@ pub struct FileDiff {
 /// What happened in a session. The word in `event` is what clients compare.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "the large variant is the journal of a model call, one per call")]
 pub enum Happening {
     /// It began.
     Created {
@@ -357,7 +388,7 @@ pub enum Happening {
         /// Name and meaning of each.
         commands: Vec<(String, String)>,
     },
-    /// The mode that an external agent is in.
+    /// The owner changed what the agent must ask, or an external agent changed its own mode.
     Mode {
         /// Its id.
         mode: String,

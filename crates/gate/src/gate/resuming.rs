@@ -162,6 +162,7 @@ impl Gate {
 
 pub(super) fn request_of(action: &StoredAction) -> Request {
     Request {
+        action_id: None,
         principal: action.requester.clone(),
         tool: action.tool.clone(),
         arguments: action.arguments.clone(),

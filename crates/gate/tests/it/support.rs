@@ -325,6 +325,7 @@ pub(crate) fn alice() -> Principal {
 pub(crate) fn request(principal: &Principal, tool: &str, arguments: Value) -> Request {
     let arguments: Arguments = arguments.as_object().cloned().unwrap();
     Request {
+        action_id: None,
         principal: principal.clone(),
         tool: tool.to_owned(),
         arguments,

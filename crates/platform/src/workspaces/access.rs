@@ -124,6 +124,7 @@ impl Core {
         let mine = self.clock.random();
         lock(&self.waiting).entry(key).or_default().push((mine, sender));
         let request = Request {
+            action_id: None,
             principal: asker.principal.clone(),
             tool: tool.to_owned(),
             arguments,

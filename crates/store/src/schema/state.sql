@@ -177,3 +177,44 @@ CREATE TABLE IF NOT EXISTS workspace_snapshots (
     body         TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS snapshots_by_workspace ON workspace_snapshots (workspace_id);
+
+CREATE TABLE IF NOT EXISTS sessions (
+    session_id TEXT PRIMARY KEY,
+    tenant     TEXT NOT NULL,
+    owner      TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    agent      TEXT NOT NULL,
+    workspace  TEXT,
+    parent     TEXT,
+    title      TEXT NOT NULL,
+    archived   INTEGER NOT NULL,
+    created_us INTEGER NOT NULL,
+    body       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sessions_by_owner ON sessions (tenant, owner, session_id);
+CREATE INDEX IF NOT EXISTS sessions_by_state ON sessions (state);
+CREATE INDEX IF NOT EXISTS sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS session_events (
+    session_id TEXT NOT NULL,
+    seq        INTEGER NOT NULL,
+    kind       TEXT NOT NULL,
+    body       TEXT NOT NULL,
+    PRIMARY KEY (session_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS session_blobs (
+    session_id TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    content    TEXT NOT NULL,
+    PRIMARY KEY (session_id, digest)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS session_shares (
+    hash       TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    tenant     TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    expires_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS session_shares_by_session ON session_shares (session_id);

@@ -14,6 +14,10 @@ pub const EXECUTION_TIMEOUT_MS_MAX: u64 = 60 * 60 * 1000;
 pub const EXECUTION_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest argument, in bytes.
 pub const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
+/// How much of what a program with pipes writes to standard error is kept from the end, in bytes.
+pub const PIPE_ERRORS_BYTES: usize = 64 * 1024;
+/// How much may be on its way to the standard input of a program with pipes, in bytes.
+pub const PIPE_WINDOW_BYTES: u32 = 256 * 1024;
 /// How many terminals a workspace may have.
 pub const TERMINALS_MAX: usize = 8;
 /// How much output a terminal remembers for whoever attaches again, in bytes.
@@ -159,6 +163,67 @@ pub struct Language {
     pub programs: Vec<String>,
     /// Whether this workspace has them.
     pub available: bool,
+}
+
+/// A program to talk with over its standard input and output, as long as the connection to it lasts.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OpenPipe {
+    /// The program and its arguments. No shell reads them.
+    pub argv: Vec<String>,
+    /// Where it starts; `/workspace` unless told otherwise.
+    pub cwd: WorkspacePath,
+    /// Added to the workspace's environment. Values may be secrets.
+    pub env: std::collections::BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for OpenPipe {
+    /// Without the values of its environment.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&String> = self.env.keys().collect();
+        f.debug_struct("OpenPipe").field("argv", &self.argv).field("cwd", &self.cwd).field("env", &names).finish()
+    }
+}
+
+/// What the runtime says of a program with pipes, besides what the program writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum PipeWord {
+    /// It runs.
+    Started,
+    /// It is not started. Nothing follows.
+    Refused {
+        /// Why.
+        error: crate::WorkspaceError,
+    },
+    /// It has read so many more bytes: how whoever writes knows not to run ahead.
+    Taken {
+        /// Bytes.
+        bytes: u32,
+    },
+    /// So many bytes of its standard error were left out here, since they came faster than they were read.
+    ErrorsLost {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// It has ended, with all that it started. Nothing follows.
+    Exit(PipeExit),
+}
+
+/// How a program with pipes ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PipeExit {
+    /// The exit code; 128 plus the signal's number when a signal ended it.
+    pub exit_code: i32,
+    /// The signal that ended it: `SIGKILL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// From start to end, in milliseconds.
+    pub duration_ms: u64,
+    /// Processor time, in milliseconds.
+    pub cpu_ms: u64,
+    /// The most memory that its largest process had, in bytes.
+    pub max_rss_bytes: u64,
 }
 
 /// A terminal to open.

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt as _;
 use reeve_gate::Permitted;
 use reeve_gate::workspace::{
-    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, ForkWorkspace, Found, OpenFile, Readiness,
+    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, ForkWorkspace, Found, OpenFile, Pipe, Readiness,
     RemoveWorkspace, TakeSnapshot, WorkspaceDriver, WorkspaceLink,
 };
 use reeve_types::workspace::files::{
     ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile, Saved,
     SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
-use reeve_types::workspace::processes::{ExecEvent, ExecRequest, Language, ListeningPort, OpenTerminal, Terminal};
+use reeve_types::workspace::processes::{
+    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal,
+};
 use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsage};
 use reeve_types::{Digest, ExecutionId, ProblemCode, TerminalId, UploadId, WorkspaceError, WorkspaceId, WorkspacePath};
 use tokio::sync::Notify;
@@ -244,6 +246,9 @@ impl WorkspaceLink for FakeLink {
     /// A program that says nothing and never ends.
     fn execute(&self, _: ExecutionId, _: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>> {
         Box::pin(async { Ok(futures_util::stream::pending().boxed()) })
+    }
+    fn open_pipe(&self, _: Permitted<OpenPipe>) -> Answer<'_, Pipe> {
+        nothing()
     }
     fn cancel<'a>(&'a self, _: &'a ExecutionId) -> Answer<'a, ()> {
         nothing()

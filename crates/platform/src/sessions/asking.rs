@@ -1,0 +1,226 @@
+//! An agent's acts: asked of the gate under an id that is on disk before, waited for while people decide, and found again
+//! after a crash.
+
+use reeve_gate::{Ledger as _, Refusal, Request, StoredAction, Submission};
+use reeve_types::event::SessionPart;
+use reeve_types::session::{Happening, SessionState};
+use reeve_types::{
+    ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, EventId, Origin, ToolOutput,
+};
+use serde_json::Value;
+
+use super::turn::{Stop, TurnCx};
+use crate::PlatformError;
+use crate::approvals::WAIT_MAX;
+
+/// What came of an act.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) is_error: bool,
+    pub(super) content: String,
+    pub(super) data: Option<Value>,
+    pub(super) record: Option<EventId>,
+}
+
+impl Outcome {
+    pub(super) fn failed(content: impl Into<String>) -> Self {
+        Self { is_error: true, content: content.into(), data: None, record: None }
+    }
+
+    pub(super) fn said(content: impl Into<String>) -> Self {
+        Self { is_error: false, content: content.into(), data: None, record: None }
+    }
+
+    fn of(output: ToolOutput, record: Option<EventId>) -> Self {
+        Self { is_error: false, content: output.output, data: output.data, record }
+    }
+}
+
+impl TurnCx {
+    /// Asks for one act and waits until it has ended, or was refused. An act that was begun before, under the same id, is
+    /// found instead of being asked for again.
+    pub(super) async fn act(
+        &self,
+        call_id: &str,
+        action_id: &ActionId,
+        tool: &str,
+        arguments: Arguments,
+    ) -> Result<Outcome, Stop> {
+        if let Some(known) = self.platform().store().action_of(&self.principal.tenant, action_id).await? {
+            return self.follow(call_id, known).await;
+        }
+        let platform = self.platform();
+        if let Err(error) = platform.may_ask_for(&self.principal, tool, &arguments).await {
+            return Ok(Outcome::failed(error.to_string()));
+        }
+        let request = Request {
+            action_id: Some(action_id.clone()),
+            principal: self.principal.clone(),
+            tool: tool.to_owned(),
+            arguments,
+            purpose: None,
+            purpose_note: String::new(),
+            trace_id: self.trace_id.clone(),
+            origin: Origin::Agent,
+            session: SessionPart { id: self.id.to_string(), agent_name: self.session.agent.clone() },
+            user_query: String::new(),
+        };
+        match platform.gate().submit(request).await {
+            Ok(Submission::Done(completed)) => Ok(match completed.outcome {
+                Ok(output) => Outcome::of(output, completed.event_id),
+                Err(failure) => {
+                    Outcome { record: completed.event_id, ..Outcome::failed(failure.report.unwrap_or(failure.message)) }
+                }
+            }),
+            Ok(Submission::AwaitingApproval { approval, .. }) => self.wait_for_people(call_id, *approval).await,
+            Ok(Submission::InProgress(action)) => self.follow(call_id, *action).await,
+            Err(Refusal::ShuttingDown) => Err(Stop::Paused),
+            Err(Refusal::Denied { explanation, event_id, .. }) => Ok(Outcome {
+                record: Some(event_id),
+                ..Outcome::failed(format!("Policy denied this; it was not done.\n{explanation}"))
+            }),
+            Err(refusal) => Ok(Outcome::failed(refusal.to_string())),
+        }
+    }
+
+    /// Waits for an act that was asked for before.
+    async fn follow(&self, call_id: &str, action: StoredAction) -> Result<Outcome, Stop> {
+        match (action.state, action.approval_id.clone()) {
+            (ActionState::AwaitingApproval | ActionState::Approved, Some(approval_id)) => {
+                let approval = self.platform().approval(&self.principal.tenant, &approval_id).await?;
+                self.wait_for_people(call_id, approval).await
+            }
+            _ => self.wait_for_end(&action.action_id).await,
+        }
+    }
+
+    async fn wait_for_people(&self, call_id: &str, approval: Approval) -> Result<Outcome, Stop> {
+        let id = approval.approval_id.clone();
+        if self.is_granted(&approval) && approval.status == ApprovalStatus::Pending {
+            let reason = "allowed for the whole session";
+            match self.platform().approve(&self.owner, &id, reason, None).await {
+                Ok(_) | Err(PlatformError::Conflict(_)) => {}
+                Err(error) => tracing::warn!(session.id = %self.id, "a grant could not be used: {error}"),
+            }
+        } else {
+            self.note_waiting(call_id, &approval).await?;
+        }
+        let settled = self.answer_to(&id).await?;
+        self.note_answered(call_id, &settled).await?;
+        match settled.status {
+            ApprovalStatus::Approved => self.wait_for_end(&settled.action_id).await,
+            status => {
+                let by = settled.resolved_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+                let reason = match settled.resolution_reason.as_str() {
+                    "" => String::new(),
+                    reason => format!(": {reason}"),
+                };
+                Ok(Outcome::failed(format!("This was not done: the request was {status}{by}{reason}")))
+            }
+        }
+    }
+
+    async fn answer_to(&self, id: &ApprovalId) -> Result<Approval, Stop> {
+        loop {
+            let tenant = &self.principal.tenant;
+            let settled = tokio::select! {
+                () = self.stopped() => None,
+                answer = self.platform().wait_for_approval(tenant, id, WAIT_MAX) => Some(answer?),
+            };
+            match settled {
+                Some(approval) if approval.status != ApprovalStatus::Pending => return Ok(approval),
+                Some(_) => {}
+                // The server stops: the question stands, and the turn goes on at the next start.
+                None if !self.cancel.is_cancelled() => return Err(Stop::Paused),
+                None => {
+                    let _ = self.platform().cancel(&self.owner, id, "the turn that asked was cancelled").await;
+                    return Err(Stop::Cancelled);
+                }
+            }
+        }
+    }
+
+    async fn wait_for_end(&self, id: &ActionId) -> Result<Outcome, Stop> {
+        let mut records = self.platform().store().subscribe();
+        loop {
+            let found = self.platform().store().action_of(&self.principal.tenant, id).await?;
+            let Some(action) = found else {
+                return Ok(Outcome::failed(format!("the action `{id}` is not there any more")));
+            };
+            if action.state.is_final() {
+                let _ = self.platform().store().collect(id, self.platform().clock().now()).await;
+                return Ok(match (action.state, action.result) {
+                    (ActionState::Succeeded, Some(output)) => Outcome::of(output, None),
+                    (ActionState::Succeeded, None) => {
+                        Outcome::said("It was done. Its whole answer was not kept; its record holds an excerpt.")
+                    }
+                    (ActionState::Unknown, _) => Outcome::failed(
+                        "It began, and nobody knows how it ended. It is not repeated by itself: look before you ask again.",
+                    ),
+                    (state, _) => Outcome::failed(action.error.unwrap_or_else(|| format!("the action is {state}"))),
+                });
+            }
+            tokio::select! {
+                () = self.stopped() => {
+                    return Err(if self.cancel.is_cancelled() { Stop::Cancelled } else { Stop::Paused });
+                }
+                _ = records.recv() => {}
+                // A record that was missed is found in time.
+                () = tokio::time::sleep(std::time::Duration::from_secs(5)) => {}
+            }
+        }
+    }
+
+    /// Whether the owner has allowed such acts for this session.
+    fn is_granted(&self, approval: &Approval) -> bool {
+        let text = |key: &str| approval.arguments.get(key).and_then(Value::as_str).unwrap_or_default();
+        super::permission::is_owners_question(approval)
+            && self.grants().iter().any(|grant| grant.tool == text("tool") && grant.kind == text("kind"))
+    }
+
+    async fn note_waiting(&self, call_id: &str, approval: &Approval) -> Result<(), Stop> {
+        let (approval_id, action_id) = (approval.approval_id.clone(), approval.action_id.clone());
+        let question = question_of(approval);
+        let waiting = Happening::ToolWaiting { call_id: call_id.to_owned(), approval_id, action_id, question };
+        self.note_with(vec![waiting], {
+            let id = approval.approval_id.clone();
+            move |row, happened| {
+                // Told once, however often a crash makes us come by here.
+                if row.session.waiting_for.contains(&id) {
+                    happened.clear();
+                } else {
+                    row.session.waiting_for.push(id);
+                }
+                row.session.state = SessionState::Waiting;
+            }
+        })
+        .await
+    }
+
+    async fn note_answered(&self, call_id: &str, approval: &Approval) -> Result<(), Stop> {
+        let answered = Happening::ToolAnswered {
+            call_id: call_id.to_owned(),
+            approval_id: approval.approval_id.clone(),
+            status: approval.status.to_string(),
+            by: approval.resolved_by.clone().unwrap_or_default(),
+            reason: approval.resolution_reason.clone(),
+        };
+        let id = approval.approval_id.clone();
+        self.note_with(vec![answered], move |row, _| {
+            row.session.waiting_for.retain(|waiting| *waiting != id);
+            if row.session.waiting_for.is_empty() && row.session.state == SessionState::Waiting {
+                row.session.state = SessionState::Running;
+            }
+        })
+        .await
+    }
+}
+
+/// What people are asked, in one sentence.
+fn question_of(approval: &Approval) -> String {
+    match approval.arguments.get("title").and_then(Value::as_str) {
+        Some(title) if super::permission::is_owners_question(approval) => title.to_owned(),
+        _ if approval.message.is_empty() => format!("{} on {}", approval.tool_name, approval.resource.name),
+        _ => format!("{} on {}: {}", approval.tool_name, approval.resource.name, approval.message),
+    }
+}

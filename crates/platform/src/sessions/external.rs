@@ -1,0 +1,585 @@
+//! Other people's agents: what a way to start them implements, and how a turn of theirs is supervised.
+//!
+//! The program runs in the session's workspace. Whatever it tells becomes events; whatever it asks for is asked of the
+//! gate in the name of the agent, acting for the session's owner. It is stopped with its session, and taken up again
+//! where it can: a turn that was in flight when the server ended is never sent twice.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reeve_store::{OpenTurn, StoredSession};
+use reeve_types::session::{FileDiff, Happening, PermissionMode, TurnEnd};
+use reeve_types::workspace::processes::{ExecRequest, ExecResult};
+use reeve_types::{ActionId, ProblemCode, SessionId, WorkspaceId, WorkspacePath};
+use serde_json::{Value, json};
+
+use super::permission::PERMISSION_TOOL;
+use super::turn::{Never, Stop, TurnCx};
+use super::{SessionError, Sessions, lock};
+use crate::workspaces::Asker;
+
+/// How long an agent has to end a turn that was cancelled before it is stopped.
+const CANCEL_GRACE: Duration = Duration::from_secs(10);
+/// How often words that come in pieces are written down.
+const DELTA_EVERY: Duration = Duration::from_millis(40);
+/// Most environment variables of one session.
+const ENVIRONMENT_MAX: usize = 50;
+
+/// A program that can be an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalProfile {
+    /// The agent's name.
+    pub name: String,
+    /// What it is, in one sentence.
+    pub description: String,
+    /// Why it cannot be started here, and what to do; absent when it can.
+    pub unavailable: Option<String>,
+}
+
+/// An agent to be started.
+#[derive(Debug, Clone)]
+pub struct ExternalWanted {
+    /// By which profile.
+    pub profile: String,
+    /// For which session.
+    pub session_id: SessionId,
+    /// In which workspace.
+    pub workspace_id: WorkspaceId,
+    /// In which directory of it.
+    pub directory: String,
+    /// On whose behalf it is started.
+    pub asker: Asker,
+    /// What the agent called this session before, to be taken up again where it can.
+    pub resume: Option<String>,
+    /// What the session's maker added to its environment.
+    pub environment: Vec<(String, String)>,
+    /// What it must ask.
+    pub mode: PermissionMode,
+}
+
+/// Why an agent was not started, or did not go on.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ExternalFailure {
+    /// In words: what failed, and what to do.
+    pub message: String,
+}
+
+/// Where external agents come from.
+pub trait ExternalAgents: Send + Sync {
+    /// The programs that are known, whether they can be started or not.
+    fn profiles(&self) -> Vec<ExternalProfile>;
+
+    /// Starts one and begins a session with it.
+    fn open<'a>(
+        &'a self,
+        wanted: ExternalWanted,
+        peer: Arc<dyn ExternalPeer>,
+    ) -> BoxFuture<'a, Result<ExternalAgent, ExternalFailure>>;
+}
+
+/// An agent that was started.
+pub struct ExternalAgent {
+    /// What it calls the session.
+    pub external_id: String,
+    /// Whether it remembers what was said before it was started.
+    pub resumed: bool,
+    /// The way to it. Dropping it stops the program.
+    pub link: Arc<dyn ExternalLink>,
+}
+
+/// The way to a running agent.
+pub trait ExternalLink: Send + Sync {
+    /// Says something and waits for the end of the turn.
+    fn prompt<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<(TurnEnd, String), ExternalFailure>>;
+    /// Asks it to end the turn; [`ExternalLink::prompt`] then answers.
+    fn cancel(&self) -> BoxFuture<'_, ()>;
+    /// Stops the program.
+    fn close(&self) -> BoxFuture<'_, ()>;
+    /// Whether it runs and keeps to the protocol.
+    fn is_alive(&self) -> bool;
+}
+
+/// What an agent asks before it acts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PermissionAsked {
+    /// The call it is about.
+    pub call_id: String,
+    /// The tool, as the agent names it.
+    pub tool: String,
+    /// In one line.
+    pub title: String,
+    /// `read`, `edit`, `delete`, `move`, `search`, `execute`, `think`, `fetch` or `other`.
+    pub kind: String,
+    /// What people read before they answer: a command, a diff.
+    pub detail: String,
+}
+
+/// What is decided about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Yes, this time.
+    Allow,
+    /// No, this time.
+    Reject,
+    /// Nobody decides any more.
+    Cancelled,
+}
+
+/// What a running agent's way here calls: our side of the conversation.
+pub trait ExternalPeer: Send + Sync {
+    /// More words. They are written down whole when something else follows.
+    fn said(&self, text: String) -> BoxFuture<'_, ()>;
+    /// More of a thought.
+    fn thought(&self, text: String) -> BoxFuture<'_, ()>;
+    /// Anything else that happened. Numbers of turns in it are replaced by that of the turn in flight.
+    fn happened(&self, what: Happening) -> BoxFuture<'_, ()>;
+    /// It asks before it acts. Takes as long as people take.
+    fn permission(&self, asked: PermissionAsked) -> BoxFuture<'_, Choice>;
+    /// It reads a file of the workspace; `path` is absolute.
+    fn read_file(&self, path: String) -> BoxFuture<'_, Result<String, String>>;
+    /// It writes a file of the workspace; `path` is absolute.
+    fn write_file(&self, path: String, content: String) -> BoxFuture<'_, Result<(), String>>;
+    /// It runs a program in the workspace to its end.
+    fn run(&self, request: ExecRequest) -> BoxFuture<'_, Result<ExecResult, String>>;
+}
+
+/// A running agent, with our side of it.
+pub(super) struct Live {
+    link: Arc<dyn ExternalLink>,
+    peer: Arc<Peer>,
+}
+
+#[derive(Default)]
+struct Coming {
+    words: String,
+    thoughts: String,
+    /// The words since the last message was written down whole.
+    message: String,
+    flushing: bool,
+}
+
+struct Peer {
+    cx: Mutex<Option<Arc<TurnCx>>>,
+    coming: Mutex<Coming>,
+    sessions: Sessions,
+    tenant: reeve_types::TenantId,
+    id: SessionId,
+    this: std::sync::Weak<Peer>,
+}
+
+impl Peer {
+    fn cx(&self) -> Option<Arc<TurnCx>> {
+        lock(&self.cx).clone()
+    }
+
+    /// Writes down what was said so far; whole, when something else follows.
+    async fn flush(&self, whole: bool) {
+        let mut happened = Vec::new();
+        let turn = self.cx().map_or(0, |cx| cx.number);
+        {
+            let mut coming = lock(&self.coming);
+            coming.flushing = false;
+            let (words, thoughts) = (std::mem::take(&mut coming.words), std::mem::take(&mut coming.thoughts));
+            if !thoughts.is_empty() {
+                happened.push(Happening::Thought { turn, text: thoughts });
+            }
+            if !words.is_empty() {
+                coming.message.push_str(&words);
+                happened.push(Happening::Delta { turn, text: words });
+            }
+            if whole {
+                let message = std::mem::take(&mut coming.message);
+                if !message.trim().is_empty() {
+                    happened.push(Happening::Message { turn, text: message });
+                }
+            }
+        }
+        self.note(happened).await;
+    }
+
+    async fn note(&self, happened: Vec<Happening>) {
+        if happened.is_empty() {
+            return;
+        }
+        let noted = match self.cx() {
+            Some(cx) => cx.note(happened).await.map_err(|stop| format!("{stop:?}")),
+            None => self
+                .sessions
+                .alter(&self.tenant, &self.id, move |_, all| {
+                    all.extend(happened);
+                    Ok(())
+                })
+                .await
+                .map(|_| ())
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(reason) = noted {
+            tracing::debug!(session.id = %self.id, "what an agent told came too late: {reason}");
+        }
+    }
+
+    fn soon(&self) {
+        let mut coming = lock(&self.coming);
+        if coming.flushing {
+            return;
+        }
+        coming.flushing = true;
+        if let Some(this) = self.this.upgrade() {
+            tokio::spawn(async move {
+                tokio::time::sleep(DELTA_EVERY).await;
+                this.flush(false).await;
+            });
+        }
+    }
+
+    fn turn_cx(&self) -> Result<Arc<TurnCx>, String> {
+        self.cx().ok_or_else(|| "no turn is in flight; nothing is done between turns".to_owned())
+    }
+
+    /// A path as the agent sees it, below the workspace's root.
+    fn path_of(text: &str) -> Result<WorkspacePath, String> {
+        text.parse::<WorkspacePath>().map_err(|problem| problem.to_string())
+    }
+}
+
+fn new_action(cx: &TurnCx) -> ActionId {
+    let clock = cx.platform().clock();
+    ActionId::new(clock.now(), clock.random())
+}
+
+impl ExternalPeer for Peer {
+    fn said(&self, text: String) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            lock(&self.coming).words.push_str(&text);
+            self.soon();
+        })
+    }
+
+    fn thought(&self, text: String) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            lock(&self.coming).thoughts.push_str(&text);
+            self.soon();
+        })
+    }
+
+    fn happened(&self, what: Happening) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.flush(!matches!(what, Happening::ToolProgress { .. } | Happening::Commands { .. })).await;
+            let number = self.cx().map_or(0, |cx| cx.number);
+            let what = match what {
+                Happening::ToolCalled { call_id, tool, title, kind, arguments, action_id, .. } => {
+                    Happening::ToolCalled { turn: number, call_id, tool, title, kind, arguments, action_id }
+                }
+                Happening::Plan { entries, .. } => Happening::Plan { turn: number, entries },
+                Happening::ToolFinished { call_id, is_error, content, record, diffs, .. } => {
+                    let (content, whole) = match self.cx() {
+                        Some(cx) => match cx.fitting(content).await {
+                            Ok(fitting) => fitting,
+                            Err(_) => return,
+                        },
+                        None => (content.chars().take(4000).collect(), None),
+                    };
+                    Happening::ToolFinished { call_id, is_error, content, whole, record, diffs }
+                }
+                other => other,
+            };
+            self.note(vec![what]).await;
+        })
+    }
+
+    fn permission(&self, asked: PermissionAsked) -> BoxFuture<'_, Choice> {
+        Box::pin(async move {
+            let Ok(cx) = self.turn_cx() else { return Choice::Cancelled };
+            self.flush(true).await;
+            let looks = matches!(asked.kind.as_str(), "read" | "search" | "think");
+            match cx.mode() {
+                PermissionMode::Plan if !looks => return Choice::Reject,
+                PermissionMode::Auto => return Choice::Allow,
+                PermissionMode::AcceptEdits if matches!(asked.kind.as_str(), "edit" | "move") => return Choice::Allow,
+                _ => {}
+            }
+            let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+            let arguments = json!({
+                "agent": cx.session.agent, "session_id": cx.id, "call_id": cut(&asked.call_id, 200),
+                "tool": cut(&asked.tool, 100), "kind": asked.kind, "title": cut(&asked.title, 300),
+                "detail": cut(&asked.detail, 8000),
+            });
+            let Value::Object(arguments) = arguments else { return Choice::Cancelled };
+            match cx.act(&asked.call_id, &new_action(&cx), PERMISSION_TOOL, arguments).await {
+                Ok(outcome) if outcome.is_error => Choice::Reject,
+                Ok(_) => Choice::Allow,
+                Err(_) => Choice::Cancelled,
+            }
+        })
+    }
+
+    fn read_file(&self, path: String) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            let cx = self.turn_cx()?;
+            Ok(cx.content_of(&Self::path_of(&path)?).await?.0)
+        })
+    }
+
+    fn write_file(&self, path: String, content: String) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            let cx = self.turn_cx()?;
+            if cx.mode() == PermissionMode::Plan {
+                return Err("this session only plans: files are not changed".to_owned());
+            }
+            let path = Self::path_of(&path)?;
+            let old = cx.content_of(&path).await.ok().map(|(text, _)| text);
+            let arguments = json!({
+                "workspace_id": cx.workspace_id()?, "path": path, "content": content, "create_parents": true,
+                "origin": cx.id,
+            });
+            let call_id = format!("fs_{}", new_action(&cx));
+            let action_id = new_action(&cx);
+            self.flush(true).await;
+            self.note(vec![Happening::ToolCalled {
+                turn: cx.number,
+                call_id: call_id.clone(),
+                tool: "write_file".to_owned(),
+                title: format!("Write {path}"),
+                kind: "edit".to_owned(),
+                arguments: json!({"path": path}),
+                action_id: Some(action_id.clone()),
+            }])
+            .await;
+            let Value::Object(arguments) = arguments else { return Err("no arguments".to_owned()) };
+            let outcome = cx.act(&call_id, &action_id, "workspace_save_file", arguments).await;
+            let outcome = outcome.map_err(|_| "the turn has ended".to_owned())?;
+            let diffs = vec![FileDiff { path: path.to_string(), old, new: content }];
+            self.note(vec![Happening::ToolFinished {
+                call_id,
+                is_error: outcome.is_error,
+                content: outcome.content.clone(),
+                whole: None,
+                record: outcome.record,
+                diffs: if outcome.is_error { Vec::new() } else { diffs },
+            }])
+            .await;
+            if outcome.is_error { Err(outcome.content) } else { Ok(()) }
+        })
+    }
+
+    fn run(&self, request: ExecRequest) -> BoxFuture<'_, Result<ExecResult, String>> {
+        Box::pin(async move {
+            let cx = self.turn_cx()?;
+            if cx.mode() == PermissionMode::Plan {
+                return Err("this session only plans: programs are not run".to_owned());
+            }
+            let workspaces = cx.workspaces()?;
+            let ran = workspaces.execute_whole(&cx.asker(), &cx.workspace_id()?, &request).await;
+            ran.map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl Sessions {
+    /// A turn of an external agent, from its prompt to its end.
+    pub(super) async fn run_external(
+        &self,
+        cx: &Arc<TurnCx>,
+        row: &StoredSession,
+        turn: &OpenTurn,
+    ) -> Result<Never, Stop> {
+        if turn.sent {
+            self.withdraw_questions(cx).await;
+            let reason = "the server stopped while the agent was at work, and what it was told is not said twice; look at what it did, and go on with another prompt";
+            return Err(Stop::Ended(TurnEnd::Failed, reason.to_owned()));
+        }
+        let live = tokio::select! {
+            () = cx.stopped() => return Err(stop_of(cx)),
+            live = self.live(cx, row) => live?,
+        };
+        *lock(&live.peer.cx) = Some(Arc::clone(cx));
+        cx.note_with(Vec::new(), |row, _| {
+            if let Some(turn) = &mut row.turn {
+                turn.sent = true;
+            }
+        })
+        .await?;
+        let ended = self.prompt_external(cx, &live, &turn.prompt.text).await;
+        live.peer.flush(true).await;
+        *lock(&live.peer.cx) = None;
+        if !live.link.is_alive() {
+            self.core.links.lock().await.remove(&cx.id);
+        }
+        match ended {
+            Ok((end, reason)) => Err(Stop::Ended(end, reason)),
+            Err(stop) => Err(stop),
+        }
+    }
+
+    async fn prompt_external(&self, cx: &TurnCx, live: &Live, text: &str) -> Result<(TurnEnd, String), Stop> {
+        let failed = |failure: ExternalFailure| Stop::Ended(TurnEnd::Failed, failure.message);
+        let mut prompt = live.link.prompt(text);
+        tokio::select! {
+            ended = &mut prompt => return ended.map_err(failed),
+            () = cx.stopped() => {}
+        }
+        if !cx.cancel.is_cancelled() {
+            // The server stops: the program ends with it, and the turn is told as cut off at the next start.
+            live.link.close().await;
+            return Err(Stop::Paused);
+        }
+        live.link.cancel().await;
+        if tokio::time::timeout(CANCEL_GRACE, prompt).await.is_err() {
+            live.link.close().await;
+            self.core.links.lock().await.remove(&cx.id);
+            let message = "the agent did not end its turn when it was told to, and was stopped".to_owned();
+            live.peer.note(vec![Happening::Warning { message }]).await;
+        }
+        Err(Stop::Cancelled)
+    }
+
+    /// The session's running agent; started when there is none.
+    async fn live(&self, cx: &Arc<TurnCx>, row: &StoredSession) -> Result<Arc<Live>, Stop> {
+        let mut links = self.core.links.lock().await;
+        if let Some(live) = links.get(&cx.id).filter(|live| live.link.is_alive()) {
+            return Ok(Arc::clone(live));
+        }
+        let failed = |message: String| Stop::Ended(TurnEnd::Failed, message);
+        let agents = self.core.parts.external.as_ref();
+        let agents = agents.ok_or_else(|| failed(format!("this server cannot start `{}`", row.session.agent)))?;
+        let peer = Arc::new_cyclic(|this| Peer {
+            cx: Mutex::new(Some(Arc::clone(cx))),
+            coming: Mutex::default(),
+            sessions: self.clone(),
+            tenant: cx.tenant().clone(),
+            id: cx.id.clone(),
+            this: this.clone(),
+        });
+        let wanted = ExternalWanted {
+            profile: row.session.agent.clone(),
+            session_id: cx.id.clone(),
+            workspace_id: cx.workspace_id().map_err(failed)?,
+            directory: row.session.directory.clone(),
+            asker: cx.asker(),
+            resume: row.external_id.clone(),
+            environment: row.environment.clone(),
+            mode: cx.mode(),
+        };
+        let asked_to_resume = wanted.resume.is_some();
+        let opened = agents.open(wanted, Arc::clone(&peer) as Arc<dyn ExternalPeer>).await;
+        let opened = opened.map_err(|failure| failed(failure.message))?;
+        let mut happened = Vec::new();
+        if asked_to_resume && !opened.resumed {
+            let message = "the agent was started anew and does not remember what was said before".to_owned();
+            happened.push(Happening::Warning { message });
+        }
+        let external_id = opened.external_id;
+        cx.note_with(happened, move |row, _| row.external_id = Some(external_id)).await?;
+        let live = Arc::new(Live { link: opened.link, peer });
+        links.insert(cx.id.clone(), Arc::clone(&live));
+        Ok(live)
+    }
+
+    /// Stops a session's running agent, if there is one.
+    pub(super) async fn stop_external(&self, id: &SessionId) {
+        let live = self.core.links.lock().await.remove(id);
+        if let Some(live) = live {
+            live.link.close().await;
+        }
+    }
+
+    /// Takes back what an agent that is gone has asked.
+    async fn withdraw_questions(&self, cx: &TurnCx) {
+        for question in &cx.session.waiting_for {
+            let reason = "the agent that asked is gone";
+            if let Err(error) = self.platform.cancel(&cx.owner, question, reason).await {
+                tracing::debug!(session.id = %cx.id, "a question was not taken back: {error}");
+            }
+        }
+    }
+}
+
+fn stop_of(cx: &TurnCx) -> Stop {
+    if cx.cancel.is_cancelled() { Stop::Cancelled } else { Stop::Paused }
+}
+
+/// Names that would change how programs are found, loaded or reached, or that hold keys.
+const DENIED: &[&str] = &[
+    "PATH",
+    "NODE_OPTIONS",
+    "BASH_ENV",
+    "ENV",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PERL5OPT",
+    "RUBYOPT",
+    "GIT_SSH_COMMAND",
+    "EDITOR",
+    "VISUAL",
+    "HOME",
+    "USER",
+    "SHELL",
+    "DATABASE_URL",
+    "JWT_SECRET",
+    "ANTHROPIC_API_KEY",
+    "OPENAI_API_KEY",
+    "GEMINI_API_KEY",
+    "GOOGLE_API_KEY",
+    "IFS",
+];
+const DENIED_PREFIXES: &[&str] = &[
+    "LD_",
+    "DYLD_",
+    "NPM_CONFIG_",
+    "BASH_FUNC_",
+    "SSH_",
+    "GITHUB_",
+    "GITLAB_",
+    "AWS_",
+    "AZURE_",
+    "TF_",
+    "CI_",
+    "DOCKER_",
+    "REEVE_",
+    "AEGIS_",
+];
+
+/// Checks what a session's maker adds to an agent's environment.
+pub(super) fn checked_environment(given: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, SessionError> {
+    let bad = |message: String| SessionError::new(ProblemCode::BadRequest, message);
+    if given.len() > ENVIRONMENT_MAX {
+        return Err(bad(format!("`env` names more than {ENVIRONMENT_MAX} variables")));
+    }
+    for (name, value) in given {
+        let shown: String = name.chars().take(60).collect();
+        let named = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+            && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+        if !named {
+            return Err(bad(format!("`env`: `{shown}` is no name of a variable: use A to Z, 0 to 9 and `_`")));
+        }
+        if DENIED.contains(&name.as_str()) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            return Err(bad(format!("`env`: `{shown}` cannot be set for an agent")));
+        }
+        if value.is_empty() || value.len() > 8192 || value.chars().any(char::is_control) {
+            return Err(bad(format!("`env`: the value of `{shown}` is empty, too long, or holds control characters")));
+        }
+    }
+    Ok(given.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_cannot_change_how_programs_are_found_or_carry_keys() {
+        let of = |name: &str, value: &str| checked_environment(&BTreeMap::from([(name.to_owned(), value.to_owned())]));
+        assert!(of("MY_FLAG", "1").is_ok());
+        assert!(of("ANTHROPIC_BASE_URL", "http://localhost:1").is_ok());
+        for name in
+            ["PATH", "LD_PRELOAD", "NODE_OPTIONS", "AWS_SECRET_ACCESS_KEY", "ANTHROPIC_API_KEY", "lower", "1A", ""]
+        {
+            assert!(of(name, "x").is_err(), "{name}");
+        }
+        assert!(of("A", "").is_err());
+        assert!(of("A", "a\nb").is_err());
+    }
+}

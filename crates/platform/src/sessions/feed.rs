@@ -1,0 +1,192 @@
+//! Telling those who watch. What is told is on disk already; a watcher that misses something reads it from there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use reeve_store::{StoreError, StoredSession};
+use reeve_types::session::{Session, SessionEvent};
+use reeve_types::{Principal, SessionId, TenantId};
+use tokio::sync::broadcast;
+
+use super::{SessionError, Sessions, lock};
+use crate::Permission;
+
+/// Events that one watcher may lag behind before it reads from the database.
+const LAG_MAX: usize = 256;
+/// Events read from the database at once.
+const PAGE: usize = 500;
+
+/// One event as it is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Its place in the stream.
+    pub seq: u64,
+    /// The event as JSON.
+    pub json: Arc<str>,
+}
+
+/// What happened in any session that a watcher may see.
+#[derive(Debug, Clone)]
+pub struct Told {
+    tenant: TenantId,
+    owner: String,
+    /// The session after the event, as it is listed.
+    pub session: Arc<Session>,
+    /// The kind of event.
+    pub event: &'static str,
+}
+
+pub(super) struct Feeds {
+    each: Mutex<HashMap<SessionId, broadcast::Sender<Frame>>>,
+    all: broadcast::Sender<Told>,
+}
+
+impl Default for Feeds {
+    fn default() -> Self {
+        Self { each: Mutex::default(), all: broadcast::channel(1024).0 }
+    }
+}
+
+impl Feeds {
+    pub(super) fn tell(&self, row: &StoredSession, events: Vec<SessionEvent>) {
+        // Deltas are for those who watch this session; lists need not hear of each word.
+        let listed = events.iter().rfind(|event| !matches!(event.what.as_str(), "delta" | "thought"));
+        if let Some(event) = listed.filter(|_| self.all.receiver_count() > 0) {
+            let _ = self.all.send(Told {
+                tenant: row.session.tenant.clone(),
+                owner: row.session.owner.clone(),
+                session: Arc::new(row.session.clone()),
+                event: event.what.as_str(),
+            });
+        }
+        let mut each = lock(&self.each);
+        let Some(sender) = each.get(&row.session.id) else { return };
+        if sender.receiver_count() == 0 {
+            each.remove(&row.session.id);
+            return;
+        }
+        for event in events {
+            match serde_json::to_string(&event) {
+                Ok(json) => drop(sender.send(Frame { seq: event.seq, json: json.into() })),
+                Err(error) => tracing::error!(session.id = %event.session_id, "an event cannot be told: {error}"),
+            }
+        }
+    }
+
+    fn subscribe(&self, id: &SessionId) -> broadcast::Receiver<Frame> {
+        let mut each = lock(&self.each);
+        match each.get(id) {
+            Some(sender) => sender.subscribe(),
+            None => {
+                let (sender, receiver) = broadcast::channel(LAG_MAX);
+                each.insert(id.clone(), sender);
+                receiver
+            }
+        }
+    }
+}
+
+/// One watcher's place in one session's stream.
+pub struct Feed {
+    sessions: Sessions,
+    id: SessionId,
+    /// The last event that was given out.
+    last: u64,
+    live: broadcast::Receiver<Frame>,
+    /// Read from the database and not yet given out, newest first.
+    read: Vec<Frame>,
+    /// Whether the database may hold events that were not read.
+    behind: bool,
+}
+
+impl Feed {
+    /// The next event; waits for it. There is no end: a session goes on as long as it exists.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be read.
+    pub async fn next(&mut self) -> Result<Frame, StoreError> {
+        loop {
+            if let Some(frame) = self.ready().await? {
+                return Ok(frame);
+            }
+            match self.live.recv().await {
+                Ok(frame) if frame.seq <= self.last => {}
+                Ok(frame) if frame.seq == self.last + 1 => {
+                    self.last = frame.seq;
+                    return Ok(frame);
+                }
+                // Missed, or told out of order: the database has them in order.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => self.behind = true,
+                Err(broadcast::error::RecvError::Closed) => {
+                    self.live = self.sessions.core.feeds.subscribe(&self.id);
+                    self.behind = true;
+                }
+            }
+        }
+    }
+
+    /// What is on disk and was not given out yet.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be read.
+    pub async fn ready(&mut self) -> Result<Option<Frame>, StoreError> {
+        if self.read.is_empty() && self.behind {
+            let page = self.sessions.platform.store().session_event_texts(&self.id, self.last, PAGE).await?;
+            self.behind = !page.is_empty();
+            self.read = page.into_iter().rev().map(|(seq, json)| Frame { seq, json: json.into() }).collect();
+        }
+        let next = self.read.pop();
+        if let Some(frame) = &next {
+            self.last = frame.seq;
+        }
+        Ok(next)
+    }
+}
+
+impl Sessions {
+    /// Follows a session from after a sequence number: what is on disk first, then what happens.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not see it.
+    pub async fn follow(&self, caller: &Principal, id: &SessionId, after: u64) -> Result<Feed, SessionError> {
+        self.visible(caller, id).await?;
+        Ok(self.feed(id, after))
+    }
+
+    pub(super) fn feed(&self, id: &SessionId, after: u64) -> Feed {
+        // Listening comes first, so that nothing falls between the two.
+        let live = self.core.feeds.subscribe(id);
+        Feed { sessions: self.clone(), id: id.clone(), last: after, live, read: Vec::new(), behind: true }
+    }
+
+    /// Events of a session after a sequence number, as JSON, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The caller may not see it.
+    pub async fn events(
+        &self,
+        caller: &Principal,
+        id: &SessionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, SessionError> {
+        self.visible(caller, id).await?;
+        Ok(self.platform.store().session_event_texts(id, after, limit.clamp(1, 1000)).await?)
+    }
+
+    /// Everything that changes in lists of sessions from now on. Hold each against [`Told::is_for`].
+    pub fn watch_all(&self) -> broadcast::Receiver<Told> {
+        self.core.feeds.all.subscribe()
+    }
+}
+
+impl Told {
+    /// Whether a caller may see it.
+    pub fn is_for(&self, caller: &Principal) -> bool {
+        caller.tenant == self.tenant && (caller.root().label() == self.owner || Permission::Administer.allows(caller))
+    }
+}
