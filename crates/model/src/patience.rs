@@ -29,8 +29,8 @@ pub(crate) fn wait_after(attempt: u32, attempts: u32, trouble: &Trouble, chance:
         return None;
     }
     let due = FIRST_WAIT.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_WAIT);
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "chance from 0 to 1")]
-    let jittered = due.mul_f64(0.5 + (chance as u32) as f64 / f64::from(u32::MAX) / 2.0);
+    #[expect(clippy::cast_possible_truncation, reason = "a quarter of the chance is enough")]
+    let jittered = due.mul_f64(0.5 + f64::from(chance as u32) / f64::from(u32::MAX) / 2.0);
     match trouble.again {
         Again::Never => None,
         Again::Soon => Some(jittered),

@@ -189,7 +189,9 @@ mod tests {
 
     const NOW: &str = "2026-11-21T12:00:00Z";
 
-    fn refused(status: u16, headers: &[(&'static str, &str)], body: &str) -> Trouble {
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+
+    fn refused(status: u16, headers: Headers<'_>, body: &str) -> Trouble {
         let headers = headers.iter().map(|(name, value)| {
             (reqwest::header::HeaderName::from_static(name), value.parse().expect("a header value"))
         });
@@ -266,7 +268,7 @@ mod tests {
 
     #[test]
     fn waits_are_read_in_every_form() {
-        let table: [(&[(&'static str, &str)], &str, Again); 8] = [
+        let table: [(Headers<'_>, &str, Again); 8] = [
             (&[("retry-after", "7")], "", Again::After(Duration::from_secs(7))),
             (&[("retry-after-ms", "1500"), ("retry-after", "9")], "", Again::After(Duration::from_millis(1_500))),
             (&[("retry-after", "Sat, 21 Nov 2026 12:00:30 GMT")], "", Again::After(Duration::from_secs(30))),
