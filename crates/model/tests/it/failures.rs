@@ -141,7 +141,7 @@ async fn what_cannot_be_understood_is_malformed() {
 }
 
 /// Sixteen comments of 4,096 bytes.
-const FLOOD: [u8; 65_536] = {
+static FLOOD: [u8; 65_536] = {
     let mut bytes = [b':'; 65_536];
     let mut at = 4_095;
     while at < bytes.len() {
