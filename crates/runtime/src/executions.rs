@@ -2,8 +2,8 @@
 
 mod run;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -120,7 +120,7 @@ impl Executions {
     }
 
     async fn prepare(&self, id: ExecutionId, request: ExecRequest, amount: Amount) -> Result<Prepared, WorkspaceError> {
-        check_words(&request)?;
+        check_words(request.argv.iter().chain(&request.args), &request.env)?;
         let timeout = timeout(request.timeout_ms)?;
         let cwd = self.place.directory(&request.cwd)?;
         let pwd = self.place.name(&request.cwd);
@@ -199,19 +199,23 @@ fn timeout(asked_ms: Option<u64>) -> Result<Duration, WorkspaceError> {
     }
 }
 
-fn check_words(request: &ExecRequest) -> Result<(), WorkspaceError> {
-    let words = || request.argv.iter().chain(&request.args).chain(request.env.keys()).chain(request.env.values());
-    if words().count() > WORDS_MAX {
+/// Refuses what no program can be given.
+pub(crate) fn check_words<'a>(
+    arguments: impl Iterator<Item = &'a String>,
+    env: &'a BTreeMap<String, String>,
+) -> Result<(), WorkspaceError> {
+    let words: Vec<&String> = arguments.chain(env.keys()).chain(env.values()).collect();
+    if words.len() > WORDS_MAX {
         return Err(bad(&format!("a program takes at most {WORDS_MAX} arguments and variables")));
     }
-    if let Some(word) = words().find(|word| word.len() > ARGUMENT_BYTES_MAX) {
+    if let Some(word) = words.iter().find(|word| word.len() > ARGUMENT_BYTES_MAX) {
         let message = format!("an argument of {} bytes is too long; hand it over on `stdin` or in a file", word.len());
         return Err(bad(&message));
     }
-    if words().any(|word| word.contains('\0')) {
+    if words.iter().any(|word| word.contains('\0')) {
         return Err(bad("an argument or variable holds a NUL, which no program can be given"));
     }
-    if request.env.keys().any(|name| name.is_empty() || name.contains('=')) {
+    if env.keys().any(|name| name.is_empty() || name.contains('=')) {
         return Err(bad("the name of a variable is empty or holds `=`"));
     }
     Ok(())

@@ -16,6 +16,7 @@ mod languages;
 mod manifest;
 mod memory;
 mod output;
+mod pipes;
 mod place;
 mod ports;
 mod preview;

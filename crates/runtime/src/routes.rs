@@ -2,6 +2,7 @@
 
 mod executions;
 mod files;
+mod pipes;
 mod ports;
 mod sandbox;
 mod status;
@@ -44,6 +45,7 @@ async fn route(runtime: Arc<Runtime>, request: Request<Incoming>) -> Outcome {
         ["ports"] => ports::list(&request).await,
         ["dial"] => ports::dial(request).await,
         ["executions", rest @ ..] => executions::route(&runtime, rest, request).await,
+        ["pipes"] => pipes::open(&runtime, request),
         ["terminals", rest @ ..] => terminals::route(&runtime, rest, request).await,
         ["uploads", rest @ ..] => uploads::route(&runtime, rest, request).await,
         [noun] => files::route(&runtime, noun, request).await,

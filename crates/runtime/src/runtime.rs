@@ -11,6 +11,7 @@ use crate::executions::Executions;
 use crate::files::Files;
 use crate::hardening::Hardening;
 use crate::memory::OutOfMemory;
+use crate::pipes::Pipes;
 use crate::place::Place;
 use crate::preview::Preview;
 use crate::supervise::Supervisors;
@@ -30,6 +31,7 @@ pub(crate) struct Runtime {
     pub(crate) supervisors: Arc<Supervisors>,
     pub(crate) executions: Executions,
     pub(crate) terminals: Terminals,
+    pub(crate) pipes: Pipes,
     pub(crate) preview: Option<Arc<Preview>>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) walks: Arc<Semaphore>,
@@ -53,6 +55,8 @@ impl Runtime {
         let preview = config.preview.clone().map(|preview| {
             Arc::new(Preview::new(preview, Arc::clone(&place), Arc::clone(&supervisors), environment.clone()))
         });
+        let pipes =
+            Pipes::new(Arc::clone(&place), Arc::clone(&supervisors), environment.clone(), Arc::clone(&activity));
         let terminals =
             Terminals::new(Arc::clone(&place), Arc::clone(&supervisors), environment, Arc::clone(&activity));
         Ok(Self {
@@ -63,6 +67,7 @@ impl Runtime {
             supervisors,
             executions,
             terminals,
+            pipes,
             preview,
             activity,
             walks: Arc::new(Semaphore::new(WALKS_MAX)),

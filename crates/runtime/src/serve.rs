@@ -102,6 +102,7 @@ async fn run(runtime: Arc<Runtime>) -> Result<(), ServeError> {
     }
     runtime.terminals.close_all();
     runtime.executions.cancel_all();
+    runtime.pipes.end_all();
     let deadline = Instant::now() + END_WITHIN;
     while !runtime.supervisors.is_empty() && Instant::now() < deadline {
         let _look = tokio::time::timeout(Duration::from_millis(20), child.recv()).await;

@@ -11,6 +11,7 @@ mod dialling;
 mod files;
 mod link;
 mod passed_socket;
+mod pipes;
 mod programs;
 mod terminals;
 

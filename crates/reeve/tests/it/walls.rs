@@ -63,12 +63,21 @@ fn ways_in_and_ways_out_do_not_see_each_other() {
             "reeve-workspace",
             "reeve-runtime",
             "reeve-model",
+            "reeve-agents",
             "reeve-gate",
             "reeve-policy",
             "reeve-audit",
         ],
         &above,
     );
+}
+
+#[test]
+fn agents_are_spoken_with_by_a_crate_that_knows_the_words_and_the_door_and_nothing_else_of_ours() {
+    let manifests = manifests();
+    let depends = manifests.get("reeve-agents").expect("the crate");
+    let of_ours: Vec<&str> = depends.iter().map(String::as_str).filter(|name| name.starts_with("reeve")).collect();
+    assert!(of_ours.iter().all(|name| ["reeve-types", "reeve-gate"].contains(name)), "{of_ours:?}");
 }
 
 #[test]
@@ -82,6 +91,7 @@ fn each_heavy_or_restless_crate_is_known_to_one_of_ours() {
     // The shapes that travel over the API describe themselves; the document itself is made in `http`.
     assert_only(&manifests, "utoipa", &["reeve-http", "reeve-types"]);
     assert_only(&manifests, "bollard", &["reeve-workspace"]);
+    assert_only(&manifests, "agent-client-protocol-schema", &["reeve-agents"]);
     assert_only(&manifests, "seccompiler", &["reeve-workspace"]);
     assert_only(&manifests, "clap", &["reeve"]);
 }

@@ -36,7 +36,8 @@ pub(super) fn stats(runtime: &Arc<Runtime>, request: &Request<Incoming>) -> Outc
     ok(&json!({
         "terminals": terminals,
         "attached": attached,
-        "executions": runtime.executions.count(),
+        // A program with pipes runs like any other; what rests only when nothing runs looks here.
+        "executions": runtime.executions.count() + runtime.pipes.count(),
         "uptime_ms": runtime.activity.uptime_ms(),
         "last_output_ms": runtime.activity.since_output_ms(),
         "last_input_ms": runtime.activity.since_input_ms(),

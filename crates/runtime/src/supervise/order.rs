@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const ORDER_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long programs may take to end when they are asked to, in milliseconds.
 pub(crate) const GRACE_MS: u64 = 500;
+/// How long programs may take that are asked patiently, in milliseconds.
+pub(crate) const PATIENCE_MS: u64 = 2000;
 
 /// Whether the program gets the terminal on its standard streams as controlling terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +129,8 @@ pub(crate) struct Ended {
 pub(crate) enum Stop {
     /// `SIGTERM`, then after a grace period `SIGKILL`.
     Ask,
+    /// The same with a longer grace period, for programs that have something to write down.
+    AskPatiently,
     /// `SIGHUP` and `SIGCONT`, as when a terminal is closed, then after a grace period `SIGKILL`.
     HangUp,
     /// `SIGKILL`.
@@ -137,6 +141,7 @@ impl Stop {
     pub(super) fn byte(self) -> u8 {
         match self {
             Self::Ask => b'T',
+            Self::AskPatiently => b'P',
             Self::HangUp => b'H',
             Self::Kill => b'K',
         }
@@ -145,6 +150,7 @@ impl Stop {
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
             b'T' => Self::Ask,
+            b'P' => Self::AskPatiently,
             b'H' => Self::HangUp,
             _ => Self::Kill,
         }

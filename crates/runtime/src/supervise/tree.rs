@@ -6,7 +6,7 @@ use std::{fs, thread};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use super::order::{GRACE_MS, Stop};
+use super::order::{GRACE_MS, PATIENCE_MS, Stop};
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Rounds of stopping before killing begins anyway.
@@ -15,20 +15,21 @@ const STOP_ROUNDS: usize = 20;
 /// Ends the tree below this process, and returns when nothing lives in it.
 pub(super) fn end(stop: Stop) {
     match stop {
-        Stop::Ask => ask(&[Signal::TERM]),
-        Stop::HangUp => ask(&[Signal::HUP, Signal::CONT]),
+        Stop::Ask => ask(&[Signal::TERM], GRACE_MS),
+        Stop::AskPatiently => ask(&[Signal::TERM], PATIENCE_MS),
+        Stop::HangUp => ask(&[Signal::HUP, Signal::CONT], GRACE_MS),
         Stop::Kill => {}
     }
     kill();
 }
 
-fn ask(signals: &[Signal]) {
+fn ask(signals: &[Signal], grace_ms: u64) {
     for pid in living_below() {
         for signal in signals {
             let _gone = kill_process(pid, *signal);
         }
     }
-    let deadline = Instant::now() + Duration::from_millis(GRACE_MS);
+    let deadline = Instant::now() + Duration::from_millis(grace_ms);
     while Instant::now() < deadline && !living_below().is_empty() {
         thread::sleep(LOOK_EVERY);
     }

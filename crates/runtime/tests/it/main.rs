@@ -11,6 +11,7 @@ mod files_kept;
 mod files_watching;
 mod hardening;
 mod languages;
+mod pipes;
 mod ports;
 mod preview;
 mod running;

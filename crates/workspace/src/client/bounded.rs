@@ -38,15 +38,21 @@ pub(super) async fn json<T: DeserializeOwned>(reply: Reply) -> Result<T, Workspa
 pub(super) async fn refusal(reply: Reply) -> WorkspaceError {
     let status = reply.head.status;
     let told = json::<WorkspaceError>(reply).await;
-    let Ok(mut error) = told else {
-        return nonsense(&format!("has status {status} and no explanation"));
-    };
+    match told {
+        Ok(error) => spoken(error),
+        Err(_) => nonsense(&format!("has status {status} and no explanation")),
+    }
+}
+
+/// An error of a workspace, fit to be shown.
+pub(super) fn spoken(mut error: WorkspaceError) -> WorkspaceError {
     error.message = printable(&error.message);
     error.current_etag = error.current_etag.map(|etag| printable(&etag));
     error
 }
 
-fn printable(text: &str) -> String {
+/// A workspace's words, fit to be shown.
+pub(super) fn printable(text: &str) -> String {
     text.chars().take(SENTENCE_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

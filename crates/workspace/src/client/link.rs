@@ -2,13 +2,15 @@
 
 use reeve_gate::Permitted;
 use reeve_gate::workspace::{
-    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, OpenFile, WorkspaceLink,
+    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, OpenFile, Pipe, WorkspaceLink,
 };
 use reeve_types::workspace::files::{
     ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile, Saved,
     SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
-use reeve_types::workspace::processes::{ExecEvent, ExecRequest, Language, ListeningPort, OpenTerminal, Terminal};
+use reeve_types::workspace::processes::{
+    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal,
+};
 use reeve_types::{ExecutionId, TerminalId, UploadId, WorkspacePath};
 
 use super::RuntimeClient;
@@ -130,6 +132,10 @@ impl WorkspaceLink for RuntimeClient {
 
     fn execute(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>> {
         Box::pin(async move { self.run_program(&id, &what.open().0).await })
+    }
+
+    fn open_pipe(&self, what: Permitted<OpenPipe>) -> Answer<'_, Pipe> {
+        Box::pin(async move { self.start_pipe(&what.open().0).await })
     }
 
     fn cancel<'a>(&'a self, execution: &'a ExecutionId) -> Answer<'a, ()> {

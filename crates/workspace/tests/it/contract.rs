@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use reeve_gate::workspace::{Found, WorkspaceDriver};
+use futures_util::StreamExt as _;
+use reeve_gate::workspace::{Found, Pipe, PipeError, WorkspaceDriver};
 use reeve_types::ProblemCode;
 use reeve_types::workspace::WorkspaceSpec;
-use reeve_types::workspace::processes::ExecRequest;
+use reeve_types::workspace::processes::{ExecRequest, OpenPipe};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::actor::{Actor, snapshot_id, spec, until, workspace_id};
 
@@ -31,6 +33,7 @@ macro_rules! contract {
     ($ground:path) => {
         $crate::contract::promises! { $ground:
             it_runs_what_it_is_told,
+            a_program_is_talked_with_and_ends_with_its_connection,
             every_act_may_be_repeated,
             a_variable_of_the_workspace_reaches_programs_and_no_secret_does,
             files_outlast_a_suspension_and_processes_do_not,
@@ -76,6 +79,46 @@ pub(crate) async fn it_runs_what_it_is_told(ground: &impl Ground) {
     assert_eq!(actor.told(&spec.id, &["id", "-u"]).await, "1000");
     assert_eq!(actor.told(&spec.id, &["pwd"]).await, "/workspace");
     assert!(actor.read(&spec.id, "README.md").await.is_ok(), "the template's files are there");
+}
+
+pub(crate) async fn a_program_is_talked_with_and_ends_with_its_connection(ground: &impl Ground) {
+    let (actor, spec) = (ground.actor(), spec());
+    actor.begin(&spec).await;
+    let link = actor.link(&spec.id).await;
+    let program = |script: &str| OpenPipe {
+        argv: ["bash", "-c", script].map(str::to_owned).to_vec(),
+        env: BTreeMap::from([("WORD".to_owned(), "kept".to_owned())]),
+        ..OpenPipe::default()
+    };
+    let script = "echo one >&2; printf 'two\\nlast' >&2; cat; exit 5";
+    let pipe = link.open_pipe(actor.permit(program(script)).await).await.expect("it runs");
+    let Pipe { mut stdin, mut stdout, stderr, exit } = pipe;
+    let sent: Vec<u8> = (0..3_000_000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    let all = sent.clone();
+    let sending = tokio::spawn(async move { stdin.write_all(&all).await });
+    let mut back = Vec::new();
+    stdout.read_to_end(&mut back).await.expect("its output");
+    sending.await.expect("no panic").expect("written");
+    assert!(back == sent, "{} bytes of {} came back", back.len(), sent.len());
+    let end = exit.await.expect("its end");
+    assert_eq!((end.exit.exit_code, end.last_errors.as_str()), (5, "one\ntwo\nlast"));
+    let lines: Vec<PipeError> = stderr.map(|line| line.expect("a line")).collect().await;
+    assert_eq!(lines, ["one", "two", "last"].map(|line| PipeError::Line(line.to_owned())));
+
+    let script = "setsid sleep 1000 & echo $WORD; cat; echo gone > /tmp/mark";
+    let pipe = link.open_pipe(actor.permit(program(script)).await).await.expect("it runs");
+    let mut stdout = tokio::io::BufReader::new(pipe.stdout);
+    let mut line = String::new();
+    stdout.read_line(&mut line).await.expect("a line");
+    assert_eq!(line, "kept\n");
+    drop((stdout, pipe.stderr, pipe.exit));
+    until("it has ended by itself", async || actor.shell(&spec.id, "cat /tmp/mark").await.stdout == "gone\n").await;
+    until("nothing of it is left", async || !actor.told(&spec.id, &["ps", "-eo", "args"]).await.contains("sleep 1000"))
+        .await;
+
+    let missing = OpenPipe { argv: vec!["no-such-agent".to_owned()], ..OpenPipe::default() };
+    let refused = link.open_pipe(actor.permit(missing).await).await.map(drop).expect_err("there is none");
+    assert_eq!(refused.code, ProblemCode::NotFound);
 }
 
 pub(crate) async fn every_act_may_be_repeated(ground: &impl Ground) {
