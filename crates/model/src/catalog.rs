@@ -126,7 +126,8 @@ impl Catalog {
         if let Some((provider, model)) = name.split_once('/')
             && let Some(entry) = self.providers.get(provider)
         {
-            if !model.is_empty() && (entry.models.is_empty() || entry.models.iter().any(|known| known == model)) {
+            let is_any = entry.models.is_empty() || entry.kind == ProviderKind::Replay;
+            if !model.is_empty() && (is_any || entry.models.iter().any(|known| known == model)) {
                 return Ok((provider, model));
             }
             return Err(format!(
@@ -309,11 +310,9 @@ fn entry(name: &str, config: &ProviderConfig) -> Result<Entry, ConfigError> {
         Some(variable) => format!("set the variable {variable} (`models.providers.{name}.key_env`)"),
         None => format!("set `models.providers.{name}.key_env` and that variable, or the provider's usual one"),
     };
-    Ok(Entry {
-        kind: config.kind,
-        models: config.models.clone(),
-        context_tokens: config.context_tokens,
-        key_hint,
-        source: Arc::new(source),
-    })
+    let mut models = config.models.clone();
+    if is_replay && models.is_empty() {
+        models.push(config.kind.as_str().to_owned());
+    }
+    Ok(Entry { kind: config.kind, models, context_tokens: config.context_tokens, key_hint, source: Arc::new(source) })
 }

@@ -35,6 +35,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A provider that is reached over HTTP.
 pub(crate) struct Provider {
+    kind: ProviderKind,
     dialect: &'static dyn Dialect,
     base: String,
     /// For people: the address without anything secret.
@@ -91,6 +92,7 @@ impl Provider {
         };
         let port = base.port().map(|port| format!(":{port}")).unwrap_or_default();
         Ok(Self {
+            kind: config.kind,
             dialect,
             host: format!("{host}{port}"),
             is_vendor,
@@ -106,6 +108,10 @@ impl Provider {
             client: client(&base)?,
             base: base.as_str().trim_end_matches('/').to_owned(),
         })
+    }
+
+    fn dialect(&self, model: &str) -> &'static dyn Dialect {
+        if self.is_vendor { dialect::at_vendor(self.kind, model).unwrap_or(self.dialect) } else { self.dialect }
     }
 
     /// The tenant's own key, or the one for all.
@@ -146,24 +152,25 @@ impl Provider {
             return Err(refusal(response, self.key(tenant), cx).await);
         }
         self.check_type(&response)?;
-        let reader = self.dialect.reader(CallIds::after(&prompt.messages, cx.random()));
+        let reader = self.dialect(model).reader(CallIds::after(&prompt.messages, cx.random()));
         self.read(response, reader, first, end, said).await
     }
 
     fn request(&self, tenant: &TenantId, ask: &Ask<'_>) -> Result<reqwest::RequestBuilder, Trouble> {
-        let url = format!("{}/{}", self.base, self.dialect.path(ask.model));
+        let dialect = self.dialect(ask.model);
+        let url = format!("{}/{}", self.base, dialect.path(ask.model));
         let url = Url::parse(&url)
             .map_err(|_| Trouble::final_(ModelFailureKind::Rejected, "cannot be asked for a model of this name"))?;
-        let body = serde_json::to_vec(&self.dialect.body(ask))
+        let body = serde_json::to_vec(&dialect.body(ask))
             .map_err(|_| Trouble::final_(ModelFailureKind::Rejected, "cannot be sent this conversation"))?;
         let mut headers = HeaderMap::new();
-        for (name, value) in self.dialect.headers() {
+        for (name, value) in dialect.headers() {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         headers.insert("accept", HeaderValue::from_static("text/event-stream"));
         if let Some(key) = self.key(tenant) {
-            let (name, before) = self.dialect.key_header();
+            let (name, before) = dialect.key_header();
             let value = sensitive(&format!("{before}{}", key.expose_secret()))
                 .ok_or_else(|| Trouble::final_(ModelFailureKind::Unauthorized, "cannot be sent this key"))?;
             headers.insert(name, value);

@@ -88,6 +88,11 @@ impl SseParser {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => value.clone_into(&mut self.pending.event),
+            // No field of the standard: llama.cpp told of errors with it until the end of 2025.
+            "error" => {
+                self.pending = SseEvent { event: "error".to_owned(), data: value.to_owned() };
+                self.has_data = true;
+            }
             "data" => {
                 if self.pending.data.len() + value.len() + 1 > self.limit {
                     return Err(TooLong(self.limit));
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_line_ending_and_field_form_is_read() {
-        let table: [(&[u8], Vec<SseEvent>); 9] = [
+        let table: [(&[u8], Vec<SseEvent>); 10] = [
             (b"event: a\ndata: 1\n\n", vec![event("a", "1")]),
             (b"event:a\r\ndata:1\r\n\r\n", vec![event("a", "1")]),
             (b"data: 1\r\rdata: 2\r\r", vec![event("", "1"), event("", "2")]),
@@ -132,6 +137,7 @@ mod tests {
             (b"data: a\ndata:  b\ndata\n\n", vec![event("", "a\n b\n")]),
             (b": ping\n\nevent: nothing\n\nid: 7\nretry: 9\ndata: x\n\n", vec![event("", "x")]),
             (b"data: a:b\n\n", vec![event("", "a:b")]),
+            (b"error: {}\n\ndata: [DONE]\n\n", vec![event("error", "{}"), event("", "[DONE]")]),
             (b"data: forgot the blank line\n", vec![event("", "forgot the blank line")]),
             (b"data: whole\n\ndata: cut off in the mid", vec![event("", "whole")]),
         ];
@@ -153,7 +159,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_cut_gives_the_same_events(
-            lines in proptest::collection::vec("(data|event|id|)(:| |:  )?[a-zé漢🦀 :]{0,8}", 0..12),
+            lines in proptest::collection::vec("(data|event|error|id|)(:| |:  )?[a-zé漢🦀 :]{0,8}", 0..12),
             endings in proptest::collection::vec(0usize..3, 24),
             cuts in proptest::collection::vec(0usize..400, 0..12),
             bom in proptest::bool::ANY,

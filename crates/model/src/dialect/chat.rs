@@ -31,7 +31,7 @@ impl Dialect for Chat {
         for message in &prompt.messages {
             match message.role {
                 ModelRole::User => user(message, &mut messages),
-                ModelRole::Assistant => messages.extend(assistant(message)),
+                ModelRole::Assistant => messages.extend(assistant(message, ask)),
             }
         }
         let mut body = json!({
@@ -124,12 +124,15 @@ fn user(message: &Message, messages: &mut Vec<Value>) {
     }
 }
 
-fn assistant(message: &Message) -> Option<Value> {
+fn assistant(message: &Message, ask: &Ask<'_>) -> Option<Value> {
     let mut words = String::new();
+    let mut thoughts = String::new();
     let mut calls = Vec::new();
     for block in &message.blocks {
         match block {
             Block::Text { text } => words.push_str(text),
+            // Thoughts under seal belong to another kind of provider.
+            Block::Thinking { text, signature: None } => thoughts.push_str(text),
             Block::ToolUse { id, name, input, .. } => calls.push(
                 json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments(input) } }),
             ),
@@ -143,6 +146,10 @@ fn assistant(message: &Message) -> Option<Value> {
     let mut told = json!({ "role": "assistant", "content": content });
     if !calls.is_empty() {
         told["tool_calls"] = Value::Array(calls);
+        // Thoughts that led to calls go back to open models; DeepSeek insists on it, even when there were none.
+        if !ask.is_vendor && (!thoughts.is_empty() || ask.model.contains("deepseek")) {
+            told["reasoning_content"] = json!(thoughts);
+        }
     }
     Some(told)
 }

@@ -55,6 +55,16 @@ pub(crate) trait Reader: Send {
     fn into_draft(self: Box<Self>) -> Draft;
 }
 
+/// The dialect for a model at the vendor's own server.
+///
+/// OpenAI's models that think refuse tools in chat completions, so they are always asked through Responses.
+pub(crate) fn at_vendor(kind: ProviderKind, model: &str) -> Option<&'static dyn Dialect> {
+    match kind {
+        ProviderKind::Openai if chat::reasons(model) => of(ProviderKind::OpenaiResponses),
+        kind => of(kind),
+    }
+}
+
 /// The dialect of a kind of provider; `replay` has none.
 pub(crate) fn of(kind: ProviderKind) -> Option<&'static dyn Dialect> {
     match kind {
@@ -100,4 +110,25 @@ fn count(value: &Value) -> u64 {
 /// A text of an event, empty when it is none.
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_that_think_are_asked_through_responses_at_openai_only() {
+        let path = |dialect: Option<&dyn Dialect>, model: &str| dialect.expect("a dialect").path(model);
+        let at_vendor = |model| path(at_vendor(ProviderKind::Openai, model), model);
+        assert_eq!(at_vendor("gpt-6.1-sol"), "responses");
+        assert_eq!(at_vendor("gpt-4.1"), "chat/completions");
+        assert_eq!(path(of(ProviderKind::Openai), "gpt-6.1-sol"), "chat/completions");
+    }
+
+    #[test]
+    fn seals_open_for_their_own_provider_only() {
+        let seal = sealed("gemini", "a:b");
+        assert_eq!(unsealed("gemini", &seal), Some("a:b"));
+        assert_eq!(unsealed("openai", &seal), None);
+    }
 }

@@ -114,9 +114,13 @@ async fn an_error_in_the_middle_of_a_stream_is_heard() {
     let gemini = "data: {\"error\":{\"code\":503,\"message\":\"busy\",\"status\":\"UNAVAILABLE\"}}\n\n";
     let failed = "event: response.failed\ndata: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\
                   \"error\":{\"code\":\"server_error\",\"message\":\"sorry\"}}}\n\n";
-    for (kind, stream, word) in
-        [("openai", chat, "out of memory"), ("gemini", gemini, "busy"), ("openai-responses", failed, "sorry")]
-    {
+    let llama = "error: {\"code\":500,\"message\":\"slot lost\",\"type\":\"server_error\"}\n\ndata: [DONE]\n\n";
+    for (kind, stream, word) in [
+        ("openai", chat, "out of memory"),
+        ("openai", llama, "slot lost"),
+        ("gemini", gemini, "busy"),
+        ("openai-responses", failed, "sorry"),
+    ] {
         let server = ScriptedProvider::start([Answer::stream(stream.as_bytes())]).await;
         let outcome = ask(&catalog(&provider(kind, &server.url)), "p/x", prompt()).await;
         assert!(outcome.retries()[0].2.contains(word), "{kind}: {:?}", outcome.retries());

@@ -7,7 +7,7 @@ use reeve_model::{Catalog, ModelsConfig, prompt_digest};
 use reeve_types::model::{Block, Message, ModelRole, Prompt, StopReason};
 use serde_json::json;
 
-use crate::asking::{ask, catalog, prompt, provider};
+use crate::asking::{ask, ask_within, catalog, cx, prompt, provider};
 use crate::scripted_provider::{Answer, ScriptedProvider};
 
 #[tokio::test]
@@ -68,6 +68,8 @@ async fn a_script_answers_by_the_place_in_the_conversation() {
     );
     let catalog = catalog.expect("a catalog");
     let mut asked = prompt();
+    let default = ask_within(&catalog, None, asked.clone(), &cx()).await;
+    assert_eq!(default.reply().model, "s/replay");
     let first = ask(&catalog, "s/m", asked.clone()).await;
     assert_eq!(first.reply().stop, StopReason::ToolUse);
     assert_eq!(

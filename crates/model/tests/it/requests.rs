@@ -140,10 +140,15 @@ async fn chat_completions_get_results_right_after_the_calls() {
                 { "type": "text", "text": "What is this?" },
                 { "type": "image_url", "image_url": { "url": "data:image/png;base64,aGk=" } },
             ] },
-            { "role": "assistant", "content": "A database.", "tool_calls": [
-                call("call:1", "list_sessions", "{\"database\":\"prod\"}"),
-                call("reeve_1", "list_locks", "{oops"),
-            ] },
+            {
+                "role": "assistant",
+                "content": "A database.",
+                "reasoning_content": "unsealed",
+                "tool_calls": [
+                    call("call:1", "list_sessions", "{\"database\":\"prod\"}"),
+                    call("reeve_1", "list_locks", "{oops"),
+                ],
+            },
             { "role": "tool", "tool_call_id": "call:1", "content": "3 rows" },
             { "role": "tool", "tool_call_id": "reeve_1", "content": "The tool failed: denied" },
             { "role": "user", "content": "Go on." },
