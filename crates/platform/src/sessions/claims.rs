@@ -102,7 +102,7 @@ fn claims(text: &str) -> Vec<(String, &'static Deed)> {
         if in_code || line.trim_start().starts_with('>') {
             continue;
         }
-        for sentence in line.split_inclusive(['.', '!', ';']) {
+        for sentence in sentences(line) {
             let words: Vec<String> = sentence
                 .split(|c: char| !c.is_alphanumeric() && c != '\'' && c != '’')
                 .filter(|word| !word.is_empty())
@@ -119,6 +119,21 @@ fn claims(text: &str) -> Vec<(String, &'static Deed)> {
         }
     }
     found
+}
+
+/// The sentences of a line. A dot ends one only before a space, so that names of files stay whole.
+fn sentences(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let ends = |at: &usize| rest[at + 1..].chars().next().is_none_or(char::is_whitespace);
+        let end = rest.match_indices(['.', '!', '?', ';']).map(|(at, _)| at).find(ends).map_or(rest.len(), |at| at + 1);
+        let (sentence, left) = rest.split_at(end);
+        rest = left;
+        Some(sentence)
+    })
 }
 
 /// The deed of a sentence whose subject is the speaker, or that calls itself a success.

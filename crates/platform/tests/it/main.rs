@@ -7,6 +7,7 @@ mod identity;
 mod notices;
 mod questions;
 mod rules;
+mod sessions;
 mod stream;
 mod support;
 mod workspaces;
