@@ -127,6 +127,18 @@ impl ProviderConfig {
             script: None,
         }
     }
+
+    /// Whether nothing is said of a key for the vendor's own server. Where tenants have keys, there may be none for all.
+    fn wants_usual_key(&self) -> bool {
+        self.key.is_none() && self.key_env.is_none() && self.base_url.is_none() && self.tenants.is_empty()
+    }
+}
+
+fn usual_key(kind: ProviderKind, variable: impl Fn(&str) -> Option<String>) -> Option<SecretString> {
+    let kind = if kind == ProviderKind::OpenaiResponses { ProviderKind::Openai } else { kind };
+    let vendor = VENDORS.iter().find(|vendor| vendor.kind == kind)?;
+    let key = vendor.keys.iter().find_map(|name| variable(name).filter(|key| !key.trim().is_empty()))?;
+    Some(SecretString::from(key.trim()))
 }
 
 /// A tenant's key: `[models.providers.NAME.tenants.TENANT]`.
@@ -197,8 +209,8 @@ impl ModelsConfig {
         config
     }
 
-    /// Fetches the keys that are named by variables; where no provider is configured, takes what the conventional
-    /// variables say. A variable that is not set leaves its provider without a key.
+    /// Fetches the keys that are named by variables, or are the usual ones of a vendor; where no provider is configured,
+    /// takes what the conventional variables say. A variable that is not set leaves its provider without a key.
     #[must_use]
     pub fn resolved(mut self, variable: impl Fn(&str) -> Option<String>) -> Self {
         if self.providers.is_empty() {
@@ -214,6 +226,9 @@ impl ModelsConfig {
         };
         for provider in self.providers.values_mut() {
             fetch(&mut provider.key, provider.key_env.as_ref());
+            if provider.wants_usual_key() {
+                provider.key = usual_key(provider.kind, &variable);
+            }
             for tenant in provider.tenants.values_mut() {
                 fetch(&mut tenant.key, tenant.key_env.as_ref());
             }
@@ -329,6 +344,16 @@ mod tests {
         assert_eq!(claude.key.as_ref().map(|k| k.expose_secret().to_owned()).as_deref(), Some("w"));
         assert!(claude.tenants["acme"].key.is_some());
         assert_eq!(config.providers.len(), 2);
+        assert!(config.providers["local"].key.is_none(), "a server of one's own is not given the vendor's key");
+    }
+
+    #[test]
+    fn a_vendor_of_which_no_key_is_said_gets_its_usual_one() {
+        let text = "[providers.a]\nkind = 'openai-responses'\n[providers.b]\nkind = 'openai'\ntenants.acme.key = 'k'";
+        let config: ModelsConfig = toml::from_str(text).expect("a configuration");
+        let config = config.resolved(variables(&[("OPENAI_API_KEY", "usual")]));
+        assert!(config.providers["a"].key.is_some());
+        assert!(config.providers["b"].key.is_none(), "it belongs to its tenants");
     }
 
     #[test]

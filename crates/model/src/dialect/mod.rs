@@ -125,6 +125,73 @@ mod tests {
         assert_eq!(path(of(ProviderKind::Openai), "gpt-6.1-sol"), "chat/completions");
     }
 
+    /// Reads the beginning of an answer as a provider's attempt does; `None` when it is not taken for a whole one.
+    fn read(kind: ProviderKind, bytes: &[u8]) -> Option<Vec<reeve_types::model::Block>> {
+        let mut reader = of(kind).expect("a dialect").reader(CallIds::after(&[], 0));
+        let mut parser = crate::sse::SseParser::default();
+        let mut events = Vec::new();
+        parser.push(bytes, &mut events).ok()?;
+        events.extend(parser.finish());
+        for event in events {
+            reader.take(&event, &mut Vec::new()).ok()?;
+        }
+        reader.is_whole().then(|| reader.into_draft().into_blocks())
+    }
+
+    const TRANSCRIPTS: [(ProviderKind, &[u8]); 10] = [
+        (ProviderKind::Anthropic, include_bytes!("../../tests/transcripts/anthropic-text.sse")),
+        (ProviderKind::Anthropic, include_bytes!("../../tests/transcripts/anthropic-thinking-tools.sse")),
+        (ProviderKind::Openai, include_bytes!("../../tests/transcripts/openai-chat-text.sse")),
+        (ProviderKind::Openai, include_bytes!("../../tests/transcripts/openai-chat-tools.sse")),
+        (ProviderKind::Openai, include_bytes!("../../tests/transcripts/ollama-tools.sse")),
+        (ProviderKind::Openai, include_bytes!("../../tests/transcripts/vllm-reasoning.sse")),
+        (ProviderKind::OpenaiResponses, include_bytes!("../../tests/transcripts/openai-responses-tools.sse")),
+        (ProviderKind::OpenaiResponses, include_bytes!("../../tests/transcripts/openai-responses-incomplete.sse")),
+        (ProviderKind::Gemini, include_bytes!("../../tests/transcripts/gemini-text.sse")),
+        (ProviderKind::Gemini, include_bytes!("../../tests/transcripts/gemini-tools.sse")),
+    ];
+
+    #[test]
+    fn half_an_answer_is_never_taken_for_a_whole_one() {
+        for (kind, transcript) in TRANSCRIPTS {
+            let whole = read(kind, transcript).expect("a whole answer");
+            assert!(!whole.is_empty());
+            // The end is where it matters; before it, a thirteenth of all cuts comes by every kind of place.
+            let last = transcript.len().saturating_sub(300);
+            for end in (0..last).step_by(13).chain(last..transcript.len()) {
+                if let Some(part) = read(kind, &transcript[..end]) {
+                    assert_eq!(part, whole, "{}: cut at {end}", kind.as_str());
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbled_answers_do_no_harm(
+            which in 0..TRANSCRIPTS.len(),
+            changes in proptest::collection::vec((0usize..10_000, proptest::num::u8::ANY), 1..20),
+        ) {
+            let (_, transcript) = TRANSCRIPTS[which];
+            let mut garbled = transcript.to_vec();
+            for (at, byte) in changes {
+                let at = at % garbled.len();
+                garbled[at] = byte;
+            }
+            // Whoever sends it, whichever reader reads it.
+            for (kind, _) in TRANSCRIPTS {
+                let _ = read(kind, &garbled);
+            }
+        }
+
+        #[test]
+        fn events_of_any_shape_do_no_harm(text in r#"\{"(type|choices|candidates|error|usage)":([0-9]{1,25}|null|\[\[?\{?"?[a-z]{0,3}"?\}?\]?\]|"(message_start|response.completed|error)"|\{"[a-z]{1,8}":-?[0-9.e]{1,6}\})\}"#) {
+            for (kind, _) in TRANSCRIPTS {
+                let _ = read(kind, format!("data: {text}\n\n").as_bytes());
+            }
+        }
+    }
+
     #[test]
     fn seals_open_for_their_own_provider_only() {
         let seal = sealed("gemini", "a:b");

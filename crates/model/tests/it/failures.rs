@@ -173,7 +173,7 @@ async fn an_answer_that_only_pings_ends() {
     quick_clock();
     // A ping each second, for ever: never silent, never done.
     let server = ScriptedProvider::start([half().ending(End::Pinging)]).await;
-    let outcome = asked(&server, "answer_timeout_ms = 60000\nidle_timeout_ms = 5000").await;
+    let outcome = asked(&server, "answer_timeout_ms = 30000\nidle_timeout_ms = 5000").await;
     assert_eq!(outcome.failure().kind, ModelFailureKind::Timeout);
     assert!(outcome.failure().message.contains("answer_timeout_ms"), "{}", outcome.failure().message);
 }
@@ -187,7 +187,8 @@ async fn a_counted_answer_without_its_last_line_is_whole() {
     assert_ne!(whole, cut);
     for end in [End::Whole, End::Dropped, End::Silent] {
         let server = ScriptedProvider::start([Answer::stream(cut.as_bytes()).ending(end)]).await;
-        let outcome = ask(&catalog(&provider("openai", &server.url)), "p/x", prompt()).await;
+        let config = provider("openai", &server.url) + "idle_timeout_ms = 4000";
+        let outcome = ask(&catalog(&config), "p/x", prompt()).await;
         assert_eq!(outcome.reply().usage.output_tokens, 15);
     }
 }
