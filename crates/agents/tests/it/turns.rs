@@ -344,3 +344,41 @@ async fn fifty_thousand_updates_pass_in_order() {
     telling.await.expect("no panic");
     assert!(Arc::strong_count(&connection) == 1 && connection.counts().garbage == 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_agents_at_once_lose_nothing() {
+    let mut agents = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        agents.spawn(async {
+            let (ear, mut mind) = Ear::new();
+            let (connection, mut agent) = plainly(&ear).await;
+            let (turn, id) = prompted(&connection, &mut agent).await;
+            let hearing = tokio::spawn(async move {
+                let mut heard = String::new();
+                for _ in 0..200 {
+                    let Update::AgentMessage { content, .. } = mind.update().await else { panic!("something else") };
+                    heard.push_str(content.as_text().unwrap_or_default());
+                }
+                let (_, answer) = mind.question().await;
+                answer.send(Choice::AllowOnce).expect("it waits");
+                heard
+            });
+            let mut said = String::new();
+            for number in 0..200 {
+                let content = json!({"type": "text", "text": format!("{number},")});
+                agent.update(json!({"sessionUpdate": "agent_message_chunk", "content": content})).await;
+                said.push_str(&format!("{number},"));
+            }
+            let options = json!([{"optionId": "a", "name": "Yes", "kind": "allow_once"}]);
+            let question = json!({"sessionId": "s", "toolCall": {"toolCallId": "t"}, "options": options});
+            agent.ask(json!("q"), "session/request_permission", question).await;
+            assert_eq!(agent.hear().await["result"]["outcome"]["optionId"], "a");
+            agent.answer(&id, json!({"stopReason": "end_turn"})).await;
+            assert_eq!(turn.await.expect("no panic"), Ok(StopReason::EndTurn));
+            assert_eq!(hearing.await.expect("no panic"), said);
+        });
+    }
+    while let Some(done) = agents.join_next().await {
+        done.expect("every agent is heard");
+    }
+}

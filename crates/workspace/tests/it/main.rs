@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by saying what it expected")]
 
 mod actor;
+mod agents;
 mod bad_days;
 mod contract;
 mod crashes;
