@@ -2,6 +2,7 @@
 
 mod archive;
 mod channels;
+mod sessions;
 mod targets;
 mod workspaces;
 
@@ -79,6 +80,9 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
     for tool in opened.iter().flat_map(|opened| opened.workspaces.tools()) {
         registry.register(tool)?;
     }
+    for tool in reeve_platform::sessions::Sessions::tools() {
+        registry.register(tool)?;
+    }
     let gate = Gate::new(
         registry,
         Arc::new(set),
@@ -106,6 +110,9 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
     if let Some(opened) = opened {
         platform = platform.with_workspaces(opened.workspaces);
         drivers = opened.drivers;
+    }
+    if holds == Holds::Workspaces {
+        platform = platform.with_sessions(sessions::parts(config, None)?);
     }
     platform.policies().keep_text(&platform).await;
     let (token, first_start) = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;

@@ -109,13 +109,13 @@ policies:
 
 #[test]
 fn several_rules_together_can_leave_nothing() {
-    let kinds = ["database", "kubernetes", "host", "workspace", "drive", "secret", "zone", "bot", "platform"];
+    let kinds = ["database", "kubernetes", "host", "workspace", "drive", "secret", "zone", "bot", "agent", "platform"];
     let above: String = kinds
         .iter()
         .map(|kind| format!("  - {{name: {kind}-rule, match: {{type: {kind}}}, effect: deny}}\n"))
         .collect();
     let set = compile(&[yaml("p.yaml", &format!("rules:\n{above}  - {{name: last, effect: allow}}\n"))]);
-    assert_eq!(found(&set, LintCode::UnreachableRule), ["last#9"]);
+    assert_eq!(found(&set, LintCode::UnreachableRule), ["last#10"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
     ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
-    NotifyConfig, Provider, ShutdownConfig, SmtpConfig, VerifyConfig, WorkspacesConfig,
+    NotifyConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, VerifyConfig, WorkspacesConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -87,6 +87,12 @@ impl Check<'_> {
             notify: self.notify(),
             audit_socket: self.path("audit.socket"),
             verify: self.verify(),
+            sessions: SessionsConfig {
+                models_file: self.path("models.file"),
+                agents_dir: self.path("agents.dir"),
+                target: self.text("agents.target"),
+                turns: usize::try_from(self.number("sessions.turns", 256, 1..=100_000)).unwrap_or(256),
+            },
             workspaces: self.workspaces(),
             shutdown: self.shutdown(),
             log: self.log(),

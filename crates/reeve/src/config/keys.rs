@@ -151,6 +151,15 @@ keys! {
         "Seconds before the second check; each further wait is twice as long.";
     "verify.max_delay_s", Number, ["HELPDESK_VERIFY_MAX_DELAY_S"], "5",
         "The longest wait between two checks, in seconds.";
+    "models.file", Path, [], "models.toml in the data directory, if there is one",
+        "Which models agents can use, and where: see docs/models.md. Without it the usual variables name them \
+         (ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY and their like).";
+    "agents.dir", Path, [], "agents in the data directory, if there is one",
+        "Definitions of agents of one's own, one Markdown file each.";
+    "agents.target", Text, [], "",
+        "The database that agents look at when nobody names one: an id of the inventory or a connection string.";
+    "sessions.turns", Number, [], "256",
+        "How many sessions may be at work at the same time; the others wait.";
     "workspaces.driver", Text, [], "namespace",
         "How workspaces are held: `namespace` (bubblewrap, on this machine), `docker` (Docker Engine or Podman) or `none`.";
     "workspaces.runtime", Path, [], "beside the program `reeve`",

@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) audit_socket: Option<PathBuf>,
     /// How changes are re-checked.
     pub(crate) verify: VerifyConfig,
+    /// Which agents there are, and what they think with.
+    pub(crate) sessions: SessionsConfig,
     /// How workspaces are held.
     pub(crate) workspaces: WorkspacesConfig,
     /// How the server stops.
@@ -135,6 +137,19 @@ pub(crate) struct VerifyConfig {
     pub(crate) initial_delay: Duration,
     /// The longest wait; not below the first.
     pub(crate) max_delay: Duration,
+}
+
+/// Which agents there are, and what they think with.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionsConfig {
+    /// The file that names models, when it was set.
+    pub(crate) models_file: Option<PathBuf>,
+    /// The directory of definitions, when it was set.
+    pub(crate) agents_dir: Option<PathBuf>,
+    /// The database that is meant when nobody names one.
+    pub(crate) target: Option<String>,
+    /// Turns in flight at the same time.
+    pub(crate) turns: usize,
 }
 
 /// How workspaces are held.
