@@ -144,7 +144,7 @@ impl Provider {
         };
         let request = self.request(tenant, &ask)?;
         let response = match timeout_at(first, request.send()).await {
-            Err(_) => return Err(self.silent(end)),
+            Err(_) => return Err(self.silent(self.patience.first, end)),
             Ok(Err(error)) => return Err(Trouble::passing(ModelFailureKind::Unreachable, why(&error))),
             Ok(Ok(response)) => response,
         };
@@ -200,11 +200,11 @@ impl Provider {
     ) -> Result<Draft, Trouble> {
         let mut parser = SseParser::default();
         let (mut events, mut news) = (Vec::new(), Vec::new());
-        let (mut until, mut bytes) = (first, 0);
+        let (mut until, mut patience, mut bytes) = (first, self.patience.first, 0);
         loop {
             let chunk = match timeout_at(until, response.chunk()).await {
                 Err(_) if reader.is_whole() => None,
-                Err(_) => return Err(self.silent(end)),
+                Err(_) => return Err(self.silent(patience, end)),
                 Ok(Err(_)) if reader.is_whole() => None,
                 Ok(Err(_)) => return Err(Trouble::broke_off()),
                 Ok(Ok(chunk)) => chunk,
@@ -237,16 +237,17 @@ impl Provider {
             if is_end {
                 return Err(Trouble::broke_off());
             }
-            until = (Instant::now() + self.patience.idle).min(end);
+            patience = self.patience.idle;
+            until = (Instant::now() + patience).min(end);
         }
     }
 
-    fn silent(&self, end: Instant) -> Trouble {
+    fn silent(&self, patience: Duration, end: Instant) -> Trouble {
         if Instant::now() >= end {
             let what = format!("did not come to an end within {:?}", self.patience.whole);
             return Trouble::final_(ModelFailureKind::Timeout, what);
         }
-        Trouble::passing(ModelFailureKind::Unreachable, "fell silent")
+        Trouble::passing(ModelFailureKind::Unreachable, format!("said nothing for {patience:?}"))
     }
 }
 

@@ -6,7 +6,7 @@ use reeve_gate::model::ModelEvent;
 use reeve_types::model::{Block, Message, ModelRole, StopReason, ToolChoice};
 use serde_json::{Value, json};
 
-use super::{Ask, Dialect, Reader, count, effort, json_of, sealed, text, unsealed};
+use super::{Ask, Dialect, Reader, count, effort, json_of, results_first, sealed, text, unsealed};
 use crate::draft::{CallIds, Draft, Part, object_of};
 use crate::sse::SseEvent;
 use crate::trouble::Trouble;
@@ -28,6 +28,8 @@ impl Dialect for Anthropic {
     }
 
     fn headers(&self) -> &'static [(&'static str, &'static str)] {
+        // The version that servers which imitate this API know. The next one, 2026-10-21, only takes things away:
+        // `temperature`, which models before 4.7 still understand.
         &[("anthropic-version", "2023-06-01")]
     }
 
@@ -97,10 +99,7 @@ fn message(message: &Message) -> Option<Value> {
         ModelRole::User => "user",
         ModelRole::Assistant => "assistant",
     };
-    // Results come first in a turn, or the request is refused.
-    let (results, rest): (Vec<&Block>, Vec<&Block>) =
-        message.blocks.iter().partition(|block| matches!(block, Block::ToolResult { .. }));
-    let content: Vec<Value> = results.into_iter().chain(rest).filter_map(block).collect();
+    let content: Vec<Value> = results_first(message).filter_map(block).collect();
     (!content.is_empty()).then(|| json!({ "role": role, "content": content }))
 }
 

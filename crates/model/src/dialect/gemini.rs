@@ -4,7 +4,7 @@ use reeve_gate::model::ModelEvent;
 use reeve_types::model::{Block, Message, ModelRole, StopReason, ToolChoice, Usage};
 use serde_json::{Value, json};
 
-use super::{Ask, Dialect, Reader, count, effort, json_of, schema, sealed, text, unsealed};
+use super::{Ask, Dialect, Reader, count, effort, json_of, results_first, schema, sealed, text, unsealed};
 use crate::draft::{CallIds, Draft, Part, object_of};
 use crate::sse::SseEvent;
 use crate::trouble::Trouble;
@@ -84,7 +84,7 @@ fn content(message: &Message, seals_calls: bool) -> Option<Value> {
         ModelRole::User => "user",
         ModelRole::Assistant => "model",
     };
-    let mut parts: Vec<Value> = message.blocks.iter().filter_map(part).collect();
+    let mut parts: Vec<Value> = results_first(message).filter_map(part).collect();
     // The first call of a turn must bear a seal.
     let first_call = parts.iter_mut().find(|part| part.get("functionCall").is_some());
     if let Some(call) = first_call.filter(|call| seals_calls && call.get("thoughtSignature").is_none()) {

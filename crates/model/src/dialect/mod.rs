@@ -7,7 +7,7 @@ mod responses;
 mod schema;
 
 use reeve_gate::model::ModelEvent;
-use reeve_types::model::Prompt;
+use reeve_types::model::{Block, Message, Prompt};
 use serde_json::Value;
 
 use crate::config::ProviderKind;
@@ -93,6 +93,12 @@ fn unsealed<'a>(by: &str, seal: &'a str) -> Option<&'a str> {
     seal.strip_prefix(by)?.strip_prefix(':')
 }
 
+/// The blocks of a turn, results of tools before all else: providers want them right after the calls.
+fn results_first(message: &Message) -> impl Iterator<Item = &Block> {
+    let is_result = |block: &&Block| matches!(block, Block::ToolResult { .. });
+    message.blocks.iter().filter(is_result).chain(message.blocks.iter().filter(move |block| !is_result(block)))
+}
+
 /// How hard to think, in the word that three of the four providers share.
 fn effort(thinking_tokens: u32) -> &'static str {
     match thinking_tokens {
@@ -126,7 +132,7 @@ mod tests {
     }
 
     /// Reads the beginning of an answer as a provider's attempt does; `None` when it is not taken for a whole one.
-    fn read(kind: ProviderKind, bytes: &[u8]) -> Option<Vec<reeve_types::model::Block>> {
+    fn read(kind: ProviderKind, bytes: &[u8]) -> Option<Vec<Block>> {
         let mut reader = of(kind).expect("a dialect").reader(CallIds::after(&[], 0));
         let mut parser = crate::sse::SseParser::default();
         let mut events = Vec::new();

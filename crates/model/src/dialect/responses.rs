@@ -6,7 +6,7 @@ use reeve_gate::model::ModelEvent;
 use reeve_types::model::{Block, Message, ModelRole, StopReason};
 use serde_json::{Value, json};
 
-use super::{Ask, Dialect, Reader, chat, count, effort, json_of, sealed, text, unsealed};
+use super::{Ask, Dialect, Reader, chat, count, effort, json_of, results_first, sealed, text, unsealed};
 use crate::draft::{CallIds, Draft, Part};
 use crate::sse::SseEvent;
 use crate::trouble::Trouble;
@@ -73,26 +73,18 @@ impl Dialect for Responses {
 fn items(message: &Message) -> Vec<Value> {
     let mut items = Vec::new();
     let mut content = Vec::new();
-    let role = match message.role {
-        ModelRole::User => "user",
-        ModelRole::Assistant => "assistant",
-    };
-    let flush = |content: &mut Vec<Value>, items: &mut Vec<Value>| {
-        if !content.is_empty() {
-            items.push(json!({ "type": "message", "role": role, "content": std::mem::take(content) }));
-        }
-    };
-    for block in &message.blocks {
+    for block in results_first(message) {
         let item = match block {
             Block::Text { text } if text.is_empty() => continue,
-            Block::Text { text } => {
-                let kind = if message.role == ModelRole::User { "input_text" } else { "output_text" };
-                content.push(json!({ "type": kind, "text": text }));
+            Block::Text { text } if message.role == ModelRole::User => {
+                content.push(json!({ "type": "input_text", "text": text }));
                 continue;
             }
+            // In the long form the model's own words have ids, which nobody knows any more.
+            Block::Text { text } => json!({ "type": "message", "role": "assistant", "content": text }),
             Block::Image { media_type, data } => {
                 let url = format!("data:{media_type};base64,{data}");
-                content.push(json!({ "type": "input_image", "image_url": url }));
+                content.push(json!({ "type": "input_image", "image_url": url, "detail": "auto" }));
                 continue;
             }
             Block::Thinking { text, signature } => match signature.as_deref().and_then(|seal| unsealed(SEAL, seal)) {
@@ -109,11 +101,17 @@ fn items(message: &Message) -> Vec<Value> {
                 "output": chat::result(content, *is_error),
             }),
         };
-        flush(&mut content, &mut items);
+        said_by_user(&mut content, &mut items);
         items.push(item);
     }
-    flush(&mut content, &mut items);
+    said_by_user(&mut content, &mut items);
     items
+}
+
+fn said_by_user(content: &mut Vec<Value>, items: &mut Vec<Value>) {
+    if !content.is_empty() {
+        items.push(json!({ "type": "message", "role": "user", "content": std::mem::take(content) }));
+    }
 }
 
 /// A thought as it came: its id, then what only the provider can read.

@@ -65,6 +65,40 @@ fn conversation() -> Prompt {
     }
 }
 
+/// The requests that `tests/honest` checks against the vendors' own types. Written anew with `REWRITE_REQUESTS=1`.
+#[tokio::test]
+async fn the_requests_that_the_vendors_types_check_are_the_ones_sent() {
+    let thinking = Prompt { thinking_tokens: Some(4_000), ..conversation() };
+    let forced = Prompt { tool_choice: ToolChoice::Required, temperature: Some(0.5), ..conversation() };
+    for (name, kind, model, transcript) in [
+        ("anthropic", "anthropic", "claude-opus-5-5", "anthropic-text"),
+        ("anthropic-older", "anthropic", "claude-haiku-4-5", "anthropic-text"),
+        ("openai-chat", "openai", "gpt-4.1", "openai-chat-text"),
+        ("openai-responses", "openai-responses", "gpt-6.1-sol", "openai-responses-tools"),
+    ] {
+        for (variant, prompt) in [("thinking", &thinking), ("forced", &forced)] {
+            let mut body = sent(kind, model, transcript, "", prompt.clone()).await.body;
+            if kind == "openai" {
+                // Open models' field, which the vendor's types do not have; the vendor is not sent it.
+                for message in body["messages"].as_array_mut().expect("messages") {
+                    message.as_object_mut().expect("a message").remove("reasoning_content");
+                }
+            }
+            if kind == "anthropic" {
+                // Known to the version of the API that is asked for, but no longer to the newest client.
+                body.as_object_mut().expect("an object").remove("temperature");
+            }
+            let path = format!("{}/tests/requests/{name}-{variant}.json", env!("CARGO_MANIFEST_DIR"));
+            let now = serde_json::to_string_pretty(&body).expect("JSON") + "\n";
+            if std::env::var_os("REWRITE_REQUESTS").is_some() {
+                std::fs::write(&path, &now).expect("the file");
+            }
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(kept, now, "{path} is not what is sent");
+        }
+    }
+}
+
 #[tokio::test]
 async fn anthropic_gets_its_own_thoughts_back_and_marks_for_its_cache() {
     let seen = sent("anthropic", "claude-sonnet-4-5", "anthropic-text", "", conversation()).await;
@@ -172,9 +206,9 @@ async fn responses_get_sealed_thoughts_back_and_store_nothing() {
         "message",
         "function_call",
         "function_call",
+        "function_call_output",
+        "function_call_output",
         "message",
-        "function_call_output",
-        "function_call_output",
     ];
     assert_eq!(kinds, expected);
     let reasoning = json!({
@@ -184,7 +218,7 @@ async fn responses_get_sealed_thoughts_back_and_store_nothing() {
         "encrypted_content": "O",
     });
     assert_eq!(seen.body["input"][1], reasoning);
-    assert_eq!(seen.body["input"][2]["content"], json!([{ "type": "output_text", "text": "A database." }]));
+    assert_eq!(seen.body["input"][2]["content"], "A database.");
 }
 
 #[tokio::test]
@@ -218,7 +252,7 @@ async fn gemini_gets_a_schema_that_it_takes_and_a_seal_with_each_turn_of_calls()
         ])
     );
     assert_eq!(
-        seen.body["contents"][2]["parts"][2],
+        seen.body["contents"][2]["parts"][1],
         json!({ "functionResponse": { "name": "list_locks", "response": { "error": "denied" } } })
     );
     let older = sent("gemini", "gemini-2.5-flash", "gemini-text", "", prompt).await.body;
