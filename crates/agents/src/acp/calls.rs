@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::connection::{Connection, Shared};
 use super::session::{AgentInfo, NewSession, SessionRequest, StopReason, ToldSession};
-use super::{AcpError, ConfigOption, ContentBlock};
+use super::{AcpError, ConfigOption, ConfigValue, ContentBlock};
 use crate::profiles;
 
 /// How long an agent may take to say goodbye to a session.
@@ -39,6 +39,19 @@ pub(super) async fn initialize(shared: &Shared) -> Result<AgentInfo, AcpError> {
     Ok(AgentInfo::of(told))
 }
 
+/// A session whose settings, wherever they come from, do not let the agent act without asking.
+fn safe(session: NewSession) -> Result<NewSession, AcpError> {
+    if let Some(modes) = &session.modes {
+        profiles::check_mode(&modes.current)?;
+    }
+    for option in session.config_options.iter().filter(|option| option.category.as_deref() == Some("mode")) {
+        if let ConfigValue::Select { current, .. } = &option.value {
+            profiles::check_mode(current)?;
+        }
+    }
+    Ok(session)
+}
+
 impl Connection {
     /// Signs in by one of the agent's ways.
     pub async fn authenticate(&self, method_id: &str) -> Result<(), AcpError> {
@@ -46,7 +59,7 @@ impl Connection {
         self.ask("authenticate", &params).await.map(|Done {}| ())
     }
 
-    /// Begins a session.
+    /// Begins a session. One that begins in a mode in which the agent asks nobody is refused.
     pub async fn new_session(&self, request: SessionRequest) -> Result<NewSession, AcpError> {
         const METHOD: &str = "session/new";
         let params = wire::NewSessionRequest::new(request.cwd)
@@ -54,7 +67,7 @@ impl Connection {
             .meta(request.meta);
         let told: ToldSession = self.ask(METHOD, &params).await?;
         match told.session_id.as_str().map(str::to_owned) {
-            Some(id) if !id.is_empty() => Ok(told.into_session(id)),
+            Some(id) if !id.is_empty() => safe(told.into_session(id)),
             _ => Err(AcpError::Malformed { method: METHOD, reason: "it names no session".to_owned() }),
         }
     }
@@ -68,7 +81,7 @@ impl Connection {
             .mcp_servers(request.mcp_servers.into_iter().map(Into::into).collect())
             .meta(request.meta);
         let told: ToldSession = self.ask("session/load", &params).await?;
-        Ok(told.into_session(session_id.to_owned()))
+        safe(told.into_session(session_id.to_owned()))
     }
 
     /// Goes on with an old session without being told again what was said in it.
@@ -80,7 +93,7 @@ impl Connection {
             .mcp_servers(request.mcp_servers.into_iter().map(Into::into).collect())
             .meta(request.meta);
         let told: ToldSession = self.ask("session/resume", &params).await?;
-        Ok(told.into_session(session_id.to_owned()))
+        safe(told.into_session(session_id.to_owned()))
     }
 
     /// Begins a turn and waits for its end, however long it takes. A session has one turn at a time. Dropping this ends

@@ -86,7 +86,7 @@ pub enum Update {
         /// All of them.
         commands: Vec<Command>,
     },
-    /// The session is in another mode.
+    /// The session is in another mode; `profiles::check_mode` says whether the agent still asks in it.
     Mode {
         /// Which.
         id: String,

@@ -129,6 +129,21 @@ async fn a_session_without_a_name_is_none() {
 }
 
 #[tokio::test]
+async fn a_session_that_begins_without_asking_is_refused() {
+    let (ear, _mind) = Ear::new();
+    let (connection, mut agent) = plainly(&ear).await;
+    let setting = json!({"id": "mode", "name": "Mode", "category": "mode", "type": "select", "currentValue": "yolo",
+        "options": [{"value": "yolo", "name": "Yolo"}]});
+    for told in [
+        json!({"sessionId": "s", "modes": {"currentModeId": "bypassPermissions", "availableModes": []}}),
+        json!({"sessionId": "s", "configOptions": [setting]}),
+    ] {
+        let (begun, _) = tokio::join!(connection.new_session(request()), answered(&mut agent, "session/new", told));
+        assert!(matches!(begun, Err(AcpError::Unsafe(_))), "{begun:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_kind_of_update_is_told_in_order_and_before_the_end_of_the_turn() {
     let (ear, mut mind) = Ear::new();
     let (connection, mut agent) = plainly(&ear).await;
