@@ -187,7 +187,7 @@ impl Catalog {
             return Err(ModelFailure {
                 kind: ModelFailureKind::NotConfigured,
                 message: "no model is configured. Set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY, or write a \
-                          [models] section (docs/models.md)."
+                          models.toml (docs/models.md)."
                     .to_owned(),
             });
         };

@@ -1,7 +1,7 @@
 //! Which models there are, where, and with which keys: the `[models]` section of the configuration.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reeve_types::secret::SecretString;
 use serde::{Deserialize, Deserializer};
@@ -209,6 +209,16 @@ impl ModelsConfig {
         config
     }
 
+    /// Files that are named without their directory are in `directory`, which is that of the configuration.
+    #[must_use]
+    pub fn beneath(mut self, directory: &Path) -> Self {
+        let files = self.providers.values_mut().flat_map(|provider| [&mut provider.recording, &mut provider.script]);
+        for file in files.chain([&mut self.record]).flatten() {
+            *file = directory.join(&*file);
+        }
+        self
+    }
+
     /// Fetches the keys that are named by variables, or are the usual ones of a vendor; where no provider is configured,
     /// takes what the conventional variables say. A variable that is not set leaves its provider without a key.
     #[must_use]
@@ -354,6 +364,16 @@ mod tests {
         let config = config.resolved(variables(&[("OPENAI_API_KEY", "usual")]));
         assert!(config.providers["a"].key.is_some());
         assert!(config.providers["b"].key.is_none(), "it belongs to its tenants");
+    }
+
+    #[test]
+    fn files_are_beside_the_configuration() {
+        let text = "record = 'a'\n[providers.p]\nkind = 'replay'\nscript = '/b'\n[providers.q]\nkind = 'replay'\nrecording = 'c'";
+        let config: ModelsConfig = toml::from_str(text).expect("a configuration");
+        let config = config.beneath(Path::new("/etc/reeve"));
+        assert_eq!(config.record, Some("/etc/reeve/a".into()));
+        assert_eq!(config.providers["p"].script, Some("/b".into()));
+        assert_eq!(config.providers["q"].recording, Some("/etc/reeve/c".into()));
     }
 
     #[test]
