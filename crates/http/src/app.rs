@@ -15,6 +15,8 @@ use crate::problem::Problem;
 use crate::rate::{RateLimits, Rates};
 use crate::refusals::{DeniedLog, FailureLimiter};
 use crate::socket::{Invitation, OneTime, PREVIEW_FOR, TICKET_FOR, Ticket};
+use crate::tickets::StreamTickets;
+use crate::watching::{StreamLimits, Watchers};
 
 /// Settings of the API.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct HttpOptions {
     pub limits: RateLimits,
     /// The domains below which previews have hosts of their own: `{port}--{workspace}.preview.{domain}`.
     pub preview_domains: Vec<String>,
+    /// How many may watch sessions, and how long their streams may be silent.
+    pub streams: StreamLimits,
 }
 
 impl Default for HttpOptions {
@@ -39,6 +43,7 @@ impl Default for HttpOptions {
             public_metrics: true,
             limits: RateLimits::default(),
             preview_domains: vec!["localhost".to_owned()],
+            streams: StreamLimits::default(),
         }
     }
 }
@@ -58,6 +63,12 @@ pub(crate) struct Shared {
     pub(crate) rates: Rates,
     /// Tickets for sockets that were issued and not used.
     pub(crate) tickets: OneTime<Ticket>,
+    /// Tickets for streams of sessions.
+    pub(crate) stream_tickets: StreamTickets,
+    /// Who watches sessions now.
+    pub(crate) watchers: Arc<Watchers>,
+    /// When this process began to serve.
+    pub(crate) since: Instant,
     /// Secrets in addresses of previews that were issued and not used.
     pub(crate) invitations: OneTime<Invitation>,
     /// Signs the passes of browsers to previews.
@@ -88,16 +99,20 @@ impl App {
         let (first, second) = key.split_at_mut(16);
         first.copy_from_slice(&platform.clock().random().to_be_bytes());
         second.copy_from_slice(&platform.clock().random().to_be_bytes());
+        let metrics = HttpMetrics::default();
         let description = crate::openapi::document(&options.version);
         let shared = Shared {
             rates: Rates::new(options.limits),
             tickets: OneTime::new(TICKET_FOR),
+            stream_tickets: StreamTickets::default(),
+            watchers: Watchers::new(options.streams, metrics.watching()),
+            since: Instant::now(),
             invitations: OneTime::new(PREVIEW_FOR),
             signer: Signer::new(key),
             admitted: Admitted::default(),
             pool: Arc::default(),
             options,
-            metrics: HttpMetrics::default(),
+            metrics,
             denied: DeniedLog::default(),
             failures: FailureLimiter::default(),
             description,

@@ -24,6 +24,7 @@ use crate::dress::{ThisRequest, X_TRACE_ID};
 use crate::extract::parse;
 use crate::problem::Problem;
 use crate::rate::{RateClass, Standing};
+use crate::tickets;
 
 const X_USER: HeaderName = HeaderName::from_static("x-user");
 const X_PURPOSE: HeaderName = HeaderName::from_static("x-purpose");
@@ -47,6 +48,16 @@ impl Caller {
     /// The caller's tenant.
     pub(crate) fn tenant(&self) -> &TenantId {
         &self.principal.tenant
+    }
+
+    /// Who it is, for budgets and counts: one person of one tenant, however they came.
+    pub(crate) fn who(&self) -> String {
+        format!("{}|{}", self.principal.tenant, self.principal.label())
+    }
+
+    /// The same caller in another request.
+    pub(crate) fn of_request(self, request_id: String) -> Self {
+        Self { request_id, ..self }
     }
 
     /// Returns when the sign-in that this caller came with has ended; never for keys. Open sockets wait for it.
@@ -130,8 +141,23 @@ impl Sender {
     }
 }
 
+/// What a request may prove itself with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A key or an access token.
+    Credentials,
+    /// These, or a ticket of `POST /auth/sse-token`: for streams, which a browser's `EventSource` opens without headers.
+    Tickets,
+}
+
 /// Lets a request through to its handler when the caller has the permission and has not called too often.
-pub(crate) async fn guard(permission: Permission, rate: RateClass, mut request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    permission: Permission,
+    rate: RateClass,
+    door: Door,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let (Some(app), Some(ThisRequest(id))) =
         (request.extensions().get::<App>().cloned(), request.extensions().get::<ThisRequest>().cloned())
     else {
@@ -143,7 +169,12 @@ pub(crate) async fn guard(permission: Permission, rate: RateClass, mut request: 
         return go_on(admitted, request, next).await;
     }
     let place = format!("{} {}", request.method(), request.uri().path());
-    let caller = match identify(&app, request.headers(), request.method(), remote, id.to_string()).await {
+    let ticket = if door == Door::Tickets { tickets::brought(&request) } else { None };
+    let found = match ticket {
+        Some(ticket) => tickets::redeem(&app, &ticket, id.to_string()).map(|(caller, _)| caller),
+        None => identify(&app, request.headers(), request.method(), remote, id.to_string()).await,
+    };
+    let caller = match found {
         Ok(caller) => caller,
         Err(problem) => {
             if matches!(problem.code, ProblemCode::Unauthenticated | ProblemCode::Forbidden) {

@@ -13,7 +13,9 @@ use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::app::App;
+use crate::auth::Door;
 use crate::rate::RateClass;
+use crate::socket::Knock;
 use crate::{aliases, auth, routes, socket};
 
 /// Where the API is documented.
@@ -51,11 +53,20 @@ pub(crate) fn all() -> Routes {
 
 impl Routes {
     /// Routes of the API: documented under `/api/v1`, and the same under `/v1`.
-    pub(crate) fn api(mut self, permission: Permission, (schemas, paths, methods): UtoipaMethodRouter<App>) -> Self {
+    pub(crate) fn api(self, permission: Permission, routes: UtoipaMethodRouter<App>) -> Self {
+        self.both(permission, Door::Credentials, routes)
+    }
+
+    /// Streams of the API: the same, and whoever opens one may bring a ticket.
+    pub(crate) fn stream(self, permission: Permission, routes: UtoipaMethodRouter<App>) -> Self {
+        self.both(permission, Door::Tickets, routes)
+    }
+
+    fn both(mut self, permission: Permission, door: Door, (schemas, paths, methods): UtoipaMethodRouter<App>) -> Self {
         for (path, item) in paths.paths {
             for (root, documented) in [(ROOT, true), (SECOND_ROOT, false)] {
                 let path = format!("{root}{path}");
-                self.router = self.router.route(&path, protected(permission, &path, methods.clone()));
+                self.router = self.router.route(&path, protected(permission, door, &path, methods.clone()));
                 self.note(permission, &path, methods_of(&item), documented);
             }
             self.document(format!("{ROOT}{path}"), item);
@@ -71,7 +82,7 @@ impl Routes {
         (schemas, paths, methods): UtoipaMethodRouter<App>,
     ) -> Self {
         for (path, item) in paths.paths {
-            self.router = self.router.route(&path, protected(permission, &path, methods.clone()));
+            self.router = self.router.route(&path, protected(permission, Door::Credentials, &path, methods.clone()));
             self.note(permission, &path, methods_of(&item), true);
             self.document(path, item);
         }
@@ -86,16 +97,28 @@ impl Routes {
         path: &str,
         (_, paths, methods): UtoipaMethodRouter<App>,
     ) -> Self {
-        self.router = self.router.route(path, protected(permission, path, methods));
+        self.router = self.router.route(path, protected(permission, Door::Credentials, path, methods));
         for (_, item) in paths.paths {
             self.note(permission, path, methods_of(&item), false);
         }
         self
     }
 
+    /// The same routes under another name of the API, below both roots; they are not documented again.
+    pub(crate) fn also(self, permission: Permission, path: &str, routes: UtoipaMethodRouter<App>) -> Self {
+        [ROOT, SECOND_ROOT]
+            .into_iter()
+            .fold(self, |this, root| this.alias(permission, &format!("{root}{path}"), routes.clone()))
+    }
+
     /// A WebSocket of the API. It is documented and listed as every route; who knocks may bring a ticket.
-    pub(crate) fn socket(mut self, permission: Permission, (_, paths, methods): UtoipaMethodRouter<App>) -> Self {
-        let methods = behind_socket_guard(permission, methods);
+    pub(crate) fn socket(
+        mut self,
+        permission: Permission,
+        knock: Knock,
+        (_, paths, methods): UtoipaMethodRouter<App>,
+    ) -> Self {
+        let methods = behind_socket_guard(permission, knock, methods);
         for (path, item) in paths.paths {
             for (root, documented) in [(ROOT, true), (SECOND_ROOT, false)] {
                 let path = format!("{root}{path}");
@@ -114,7 +137,7 @@ impl Routes {
         path: &str,
         (_, paths, methods): UtoipaMethodRouter<App>,
     ) -> Self {
-        self.router = self.router.route(path, behind_socket_guard(permission, methods));
+        self.router = self.router.route(path, behind_socket_guard(permission, Knock::Terminal, methods));
         for (_, item) in paths.paths {
             self.note(permission, path, methods_of(&item), false);
         }
@@ -159,14 +182,14 @@ fn methods_of(item: &utoipa::openapi::PathItem) -> Vec<&'static str> {
 }
 
 /// The routes behind the guard that demands the permission.
-fn protected(permission: Permission, path: &str, methods: MethodRouter<App>) -> MethodRouter<App> {
+fn protected(permission: Permission, door: Door, path: &str, methods: MethodRouter<App>) -> MethodRouter<App> {
     let path: Arc<str> = path.into();
     methods.route_layer(from_fn(move |request: Request, next: Next| {
         let rate = RateClass::of(permission, request.method().as_str(), &path);
-        auth::guard(permission, rate, request, next)
+        auth::guard(permission, rate, door, request, next)
     }))
 }
 
-fn behind_socket_guard(permission: Permission, methods: MethodRouter<App>) -> MethodRouter<App> {
-    methods.route_layer(from_fn(move |request: Request, next: Next| socket::guard(permission, request, next)))
+fn behind_socket_guard(permission: Permission, knock: Knock, methods: MethodRouter<App>) -> MethodRouter<App> {
+    methods.route_layer(from_fn(move |request: Request, next: Next| socket::guard(permission, knock, request, next)))
 }

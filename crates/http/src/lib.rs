@@ -25,12 +25,15 @@ mod routes;
 mod server;
 mod socket;
 mod stream;
+mod tickets;
+mod watching;
 
 pub use app::HttpOptions;
 pub use declare::RouteEntry;
 pub use openapi::document as openapi_document;
 pub use rate::{RateClass, RateLimits};
-pub use server::serve;
+pub use server::{ServeLimits, serve, serve_within};
+pub use watching::StreamLimits;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use reeve_platform::Platform;
 use reeve_store::{ApprovalFilter, StoreError};
 use reeve_types::limits::PAGE_ROWS_MAX;
+use reeve_types::session::SessionState;
 use reeve_types::{ApprovalStatus, TenantId};
 
 /// The media type of the text that [`HttpMetrics::encode`] writes.
@@ -32,13 +33,53 @@ struct Asked {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct What {
     what: &'static str,
+}
+
+/// Numbers of those who watch sessions.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watching {
+    pub(crate) clients: Gauge,
+    pub(crate) events: Counter,
+}
+
+/// Numbers of sessions, counted where they are asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SessionCounters {
+    pub(crate) created: Counter,
+    pub(crate) prompts: Counter,
+    pub(crate) prompts_refused: Counter,
+    pub(crate) batches: Counter,
+    watching: Watching,
+}
+
+impl SessionCounters {
+    /// Under Reeve's names, and under those that a guide's dashboards read.
+    fn register(&self, own: &mut Registry, aegis: &mut Registry) {
+        let clients = self.watching.clients.clone();
+        own.register("sse_clients", "Streams and sockets of sessions that are open", clients);
+        own.register("session_events", "Events of sessions told to those who watch", self.watching.events.clone());
+        own.register("sessions_created", "Sessions made", self.created.clone());
+        own.register("prompts", "Prompts taken in", self.prompts.clone());
+        aegis.register("sessions_created", "Sessions made", self.created.clone());
+        aegis.register("prompts_sent", "Prompts taken in", self.prompts.clone());
+        aegis.register("prompts_delivered", "Prompts taken in", self.prompts.clone());
+        aegis.register("prompts_failed", "Prompts refused", self.prompts_refused.clone());
+        aegis.register("batches_created", "Batches of sessions made", self.batches.clone());
+    }
 }
 
 /// Counters of the API itself; they start at zero with the process.
 pub(crate) struct HttpMetrics {
     registry: Registry,
+    aegis: Registry,
+    pub(crate) sessions: SessionCounters,
     requests: Family<Answered, Counter>,
     durations: Family<Asked, Histogram, fn() -> Histogram>,
 }
@@ -54,11 +95,18 @@ impl Default for HttpMetrics {
         let family = Family::<Asked, Histogram, fn() -> Histogram>::new_with_constructor(durations);
         registry.register("http_requests", "Requests answered, by route and status", requests.clone());
         registry.register_with_unit("http_request_duration", "How long answers took", Unit::Seconds, family.clone());
-        Self { registry, requests, durations: family }
+        let (mut aegis, sessions) = (Registry::with_prefix("aegis"), SessionCounters::default());
+        sessions.register(&mut registry, &mut aegis);
+        Self { registry, aegis, sessions, requests, durations: family }
     }
 }
 
 impl HttpMetrics {
+    /// The numbers of those who watch sessions.
+    pub(crate) fn watching(&self) -> Watching {
+        self.sessions.watching.clone()
+    }
+
     /// Counts one answered request.
     pub(crate) fn observe(&self, method: &Method, route: &str, status: u16, took: Duration) {
         let method = known(method).to_owned();
@@ -70,10 +118,14 @@ impl HttpMetrics {
     /// Everything as text, with the platform's own numbers of this moment.
     pub(crate) async fn encode(&self, platform: &Platform) -> Result<String, StoreError> {
         let own = platform_numbers(platform).await?;
+        let (sessions, aegis) = session_numbers(platform).await?;
         let mut text = String::new();
         // Writing to a text cannot fail.
         let _ = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &own))
+            .and_then(|()| encode_registry(&mut text, &sessions))
+            .and_then(|()| encode_registry(&mut text, &self.aegis))
+            .and_then(|()| encode_registry(&mut text, &aegis))
             .and_then(|()| encode_eof(&mut text));
         Ok(text)
     }
@@ -127,6 +179,23 @@ async fn platform_numbers(platform: &Platform) -> Result<Registry, StoreError> {
         registry.register(name, help, gauge);
     }
     Ok(registry)
+}
+
+/// How many sessions are in which state, under Reeve's name and under the guide's.
+async fn session_numbers(platform: &Platform) -> Result<(Registry, Registry), StoreError> {
+    let (mut own, mut aegis) = (Registry::with_prefix("reeve"), Registry::with_prefix("aegis"));
+    let counts = platform.store().session_counts(&TenantId::default_tenant()).await?;
+    let (states, active) = (Family::<InState, Gauge>::default(), Gauge::<i64>::default());
+    own.register("sessions", "Sessions by what they are doing", states.clone());
+    aegis.register("sessions_active", "Sessions with a turn in flight", active.clone());
+    for state in SessionState::ALL {
+        let count = counts.iter().find(|(word, _)| word == state.as_str()).map_or(0, |(_, count)| *count);
+        set(&states.get_or_create(&InState { state: state.as_str() }), count);
+        if state.in_turn() {
+            active.inc_by(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+    Ok((own, aegis))
 }
 
 fn set(gauge: &Gauge, value: u64) {

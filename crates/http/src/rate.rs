@@ -82,12 +82,19 @@ impl RateClass {
 
 fn of_api(method: &str, path: &str) -> RateClass {
     let in_workspaces = path.starts_with("/workspaces");
+    let in_sessions = ["/sessions", "/shared/sessions", "/events/sessions", "/agents/definitions"]
+        .iter()
+        .any(|root| path.starts_with(root));
     let ends = |end: &str| in_workspaces && path.ends_with(end);
     match method {
         "POST" if ends("/executions") => RateClass::Execution,
         "PUT" if ends("/files/content") => RateClass::Save,
         "POST" if ends("/files/uploads") || ends("/files/extract") => RateClass::Save,
         // Pieces of an upload that was admitted, and stopping what runs, are never refused.
+        "GET" if in_sessions => RateClass::Free,
+        // Stopping what runs is never refused, and tickets have a bound of their own.
+        "POST" | "DELETE" if in_sessions && of_stopping(path) => RateClass::Free,
+        "POST" if path == "/auth/sse-token" => RateClass::Free,
         _ if in_workspaces && (path.contains("/uploads/") || path.contains("/executions/")) => RateClass::Free,
         _ if in_workspaces && path.contains("/terminals") => RateClass::Free,
         "POST" if ends("/files/search") => RateClass::Free,
@@ -96,6 +103,12 @@ fn of_api(method: &str, path: &str) -> RateClass {
         "POST" if matches!(path, "/ws-tickets" | "/auth/refresh" | "/auth/logout") => RateClass::Free,
         _ => RateClass::General,
     }
+}
+
+fn of_stopping(path: &str) -> bool {
+    path == "/sessions/{id}"
+        || ["/cancel", "/interrupt", "/escape", "/kill", "/terminate", "/stop"].iter().any(|end| path.ends_with(end))
+        || path.contains("/prompts/")
 }
 
 fn of_guides(method: &str, path: &str) -> RateClass {
@@ -360,6 +373,13 @@ mod tests {
             ("POST", "/api/v1/auth/refresh", Free),
             ("POST", "/api/vibecode/files/tree", Free),
             ("GET", "/ws/vibecoding/terminal", Free),
+            ("GET", "/api/v1/sessions/{id}/events", Free),
+            ("GET", "/v1/events/sessions", Free),
+            ("POST", "/v1/auth/sse-token", Free),
+            ("POST", "/api/v1/sessions/{id}/cancel", Free),
+            ("DELETE", "/api/v1/sessions/{id}/prompts/{prompt_id}", Free),
+            ("POST", "/api/v1/sessions/{id}/prompts", General),
+            ("POST", "/api/v1/sessions", General),
         ] {
             assert_eq!(RateClass::of(Permission::Look, method, path), class, "{method} {path}");
         }

@@ -12,6 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -26,8 +27,6 @@ const HEAD_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
-/// Most connections at the same time, over all listeners. Further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
 /// Most requests at the same time on one connection of HTTP/2.
 const STREAMS_MAX: u32 = 200;
 /// What a client of HTTP/2 sends first.
@@ -37,11 +36,38 @@ const FIRST_BYTES_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait after a failure to accept, for example when there are no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many clients a server takes, and how long it bears with those that take nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServeLimits {
+    /// Most connections at the same time, over all listeners. Further ones wait to be accepted.
+    pub connections: usize,
+    /// How long a client may leave lie what was sent to it. A connection with nothing to say may be silent for ever.
+    pub client_timeout: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        // Every stream of a session that may be open, and room for everything else.
+        Self { connections: 20_000 + 1024, client_timeout: Duration::from_secs(300) }
+    }
+}
+
+/// Serves within the usual limits; see [`serve_within`].
+pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: CancellationToken, hard: CancellationToken) {
+    serve_within(ServeLimits::default(), listeners, router, stop, hard).await;
+}
+
 /// Serves until `stop`: then no new connection is taken, running requests end, idle connections close. `hard` cuts off
 /// what has not ended by then. Streams and long polls hear of `stop` and end by themselves.
-pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: CancellationToken, hard: CancellationToken) {
+pub async fn serve_within(
+    limits: ServeLimits,
+    listeners: Vec<TcpListener>,
+    router: Router,
+    stop: CancellationToken,
+    hard: CancellationToken,
+) {
     let graceful = Arc::new(GracefulShutdown::new());
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let server = Listener {
@@ -49,6 +75,7 @@ pub async fn serve(listeners: Vec<TcpListener>, router: Router, stop: Cancellati
             router: router.clone(),
             stop: stop.clone(),
             hard: hard.clone(),
+            client_timeout: limits.client_timeout,
             places: Arc::clone(&places),
             graceful: Arc::clone(&graceful),
         };
@@ -85,6 +112,7 @@ struct Listener {
     router: Router,
     stop: CancellationToken,
     hard: CancellationToken,
+    client_timeout: Duration,
     places: Arc<Semaphore>,
     graceful: Arc<GracefulShutdown>,
 }
@@ -118,6 +146,12 @@ impl Listener {
     fn spawn(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         let remote = stream.peer_addr().ok().map(|address| Remote(address.ip().to_canonical()));
         let _ = stream.set_nodelay(true);
+        // The kernel watches over clients that take nothing: it costs no timer and no task here, and a quiet stream with
+        // nothing in flight is left alone.
+        let within = u32::try_from(self.client_timeout.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = set_tcp_user_timeout(&stream, within) {
+            tracing::debug!("a connection has no time limit for unread data: {error}");
+        }
         let (stopping, place) = (Stopping(self.stop.clone()), Connection(Arc::new(place)));
         let held = place.clone();
         let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {

@@ -24,6 +24,7 @@ use crate::cookies;
 use crate::dress::ThisRequest;
 use crate::preview::Place;
 use crate::problem::Problem;
+use crate::tickets;
 
 /// How long a ticket may wait to be used.
 pub(crate) const TICKET_FOR: Duration = Duration::from_secs(30);
@@ -31,6 +32,15 @@ pub(crate) const TICKET_FOR: Duration = Duration::from_secs(30);
 pub(crate) const PREVIEW_FOR: Duration = Duration::from_secs(60);
 /// How many may wait at the same time.
 const WAITING_MAX: usize = 10_000;
+
+/// What kind of socket somebody knocks at, which says what `?ticket=` and `?token=` are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Knock {
+    /// A terminal's: a ticket for it, or an access token as a guide has it.
+    Terminal,
+    /// A session's: a ticket for streams.
+    Session,
+}
 
 /// Leave to open one terminal's socket.
 #[derive(Debug, Clone)]
@@ -76,14 +86,14 @@ impl Entry {
 
 /// Finds out who knocks: by a ticket, by a token in the address where a guide says so, or as everywhere. A request that
 /// is no handshake of a socket and proves nothing ends here.
-pub(crate) async fn guard(permission: Permission, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(permission: Permission, knock: Knock, request: Request, next: Next) -> Response {
     let (Some(app), Some(ThisRequest(id))) =
         (request.extensions().get::<App>().cloned(), request.extensions().get::<ThisRequest>().cloned())
     else {
         return Problem::internal("a socket stands outside the router").into_response();
     };
     let (parts, body) = request.into_parts();
-    let mut entry = enter(&app, &parts, id.to_string()).await;
+    let mut entry = enter(&app, knock, &parts, id.to_string()).await;
     let mut request = Request::from_parts(parts, body);
     if let Ok(caller) = &entry.caller
         && !permission.allows(&caller.principal)
@@ -102,7 +112,7 @@ fn is_handshake(headers: &HeaderMap) -> bool {
     headers.get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }
 
-async fn enter(app: &App, request: &Parts, request_id: String) -> Entry {
+async fn enter(app: &App, knock: Knock, request: &Parts, request_id: String) -> Entry {
     let headers = &request.headers;
     let nobody = |problem| Entry { caller: Err(problem), ticket: None, until: None };
     if headers.contains_key(ORIGIN)
@@ -110,7 +120,13 @@ async fn enter(app: &App, request: &Parts, request_id: String) -> Entry {
     {
         return nobody(problem);
     }
-    if let Some(secret) = parameter(&request.uri, "ticket") {
+    if let (Knock::Session, Some(secret)) = (knock, parameter(&request.uri, "token")) {
+        return match tickets::redeem(app, &secret, request_id) {
+            Ok((caller, until)) => Entry { caller: Ok(caller), ticket: None, until },
+            Err(problem) => nobody(problem),
+        };
+    }
+    if let (Knock::Terminal, Some(secret)) = (knock, parameter(&request.uri, "ticket")) {
         return match app.shared.tickets.redeem(&secret) {
             Some(ticket) => Entry { caller: Ok(ticket.caller.clone()), until: ticket.until, ticket: Some(ticket) },
             None => {
@@ -119,7 +135,7 @@ async fn enter(app: &App, request: &Parts, request_id: String) -> Entry {
             }
         };
     }
-    if let Some(token) = parameter(&request.uri, "token") {
+    if let (Knock::Terminal, Some(token)) = (knock, parameter(&request.uri, "token")) {
         let caller = auth::of_token(app, &token, request_id).await;
         return Entry { caller, ticket: None, until: token_end(&token) };
     }

@@ -18,6 +18,8 @@ pub enum Permission {
     RunDatabaseTools,
     /// Have workspaces and work in them.
     UseWorkspaces,
+    /// Have sessions with agents, and watch, steer and share them.
+    UseSessions,
     /// Answer questions to people.
     Approve,
     /// Take back one's own request (anybody's, for administrators).
@@ -36,12 +38,13 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Public,
         Self::Look,
         Self::Ask,
         Self::RunDatabaseTools,
         Self::UseWorkspaces,
+        Self::UseSessions,
         Self::Approve,
         Self::Cancel,
         Self::CheckPolicy,
@@ -59,6 +62,7 @@ impl Permission {
             Self::Ask => "ask",
             Self::RunDatabaseTools => "run_database_tools",
             Self::UseWorkspaces => "use_workspaces",
+            Self::UseSessions => "use_sessions",
             Self::Approve => "approve",
             Self::Cancel => "cancel",
             Self::CheckPolicy => "check_policy",
@@ -74,7 +78,9 @@ impl Permission {
         match self {
             Self::Public | Self::Look | Self::Ask | Self::Cancel => &[],
             Self::RunDatabaseTools => &["dba", "sre", "oncall", "sre-automation"],
-            Self::UseWorkspaces => &["developer", "dba", "sre", "oncall", "sre-automation", "k8s-admin"],
+            Self::UseWorkspaces | Self::UseSessions => {
+                &["developer", "dba", "sre", "oncall", "sre-automation", "k8s-admin"]
+            }
             Self::Approve => &["dba", "fleet-approver"],
             Self::CheckPolicy => &["dba", "sre", "auditor"],
             Self::WriteRecords => &["recorder"],
@@ -105,7 +111,7 @@ pub const KNOWN_ROLES: [(&str, &str); 12] = [
     ("oncall", "database, Kubernetes and host tools; break glass"),
     ("sre-automation", "the same for programs"),
     ("k8s-admin", "Kubernetes tools"),
-    ("developer", "looks, asks, has workspaces"),
+    ("developer", "looks, asks, has workspaces and sessions"),
     ("auditor", "looks, and asks what policy would decide"),
     ("recorder", "brings records from another program"),
     ("witness", "cosigns the head of the audit log"),

@@ -17,7 +17,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::approvals::page;
-use super::limit;
+use super::{limit, sessions};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, Id, Query, parse, parse_moment};
@@ -107,13 +107,22 @@ fn type_of(word: &str) -> Result<EventType, Problem> {
 }
 
 /// Records, newest first; oldest first when a journey is named.
+///
+/// Where the client accepts `text/event-stream`, the changes of its sessions, as under `/events/sessions`.
 #[utoipa::path(get, path = "/events", tag = "events", operation_id = "list_events", params(Which),
     responses((status = 200, description = "The records. The header X-Next-Cursor is there when there are more.", body = [Value])))]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
-    Query(which): Query<Which>,
+    stop: Stopping,
+    headers: HeaderMap,
+    which: Result<Query<Which>, Problem>,
 ) -> Result<Response, Problem> {
+    // A guide's clients follow sessions here.
+    if sessions::following::wants_stream(&headers) {
+        return sessions::following::follow_all(&app, &caller, stop);
+    }
+    let Query(which) = which?;
     let filter = which.filter(app.platform.clock().now())?;
     let found = app.platform.store().events(caller.tenant(), filter).await?;
     let records: Vec<&str> = found.events.iter().map(|stored| stored.json.as_str()).collect();

@@ -20,12 +20,15 @@ pub(crate) struct Health {
     version: String,
     /// The name of the machine.
     hostname: String,
+    /// Seconds since this process began to serve.
+    uptime: u64,
 }
 
 /// Whether the server answers.
 #[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, description = "It answers.", body = Health)))]
 pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
-    Json(Health { status: "ok", version: app.shared.options.version.clone(), hostname: hostname() })
+    let (version, uptime) = (app.shared.options.version.clone(), app.shared.since.elapsed().as_secs());
+    Json(Health { status: "ok", version, hostname: hostname(), uptime })
 }
 
 fn hostname() -> String {

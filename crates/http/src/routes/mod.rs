@@ -17,6 +17,7 @@ pub(crate) mod journeys;
 pub(crate) mod keys;
 pub(crate) mod pages;
 pub(crate) mod query;
+pub(crate) mod sessions;
 pub(crate) mod sign_in;
 pub(crate) mod tools;
 pub(crate) mod workspaces;
@@ -38,6 +39,7 @@ pub(crate) fn declare(routes: Routes) -> Routes {
     let routes = looking(routes);
     let routes = answering(routes);
     let routes = workspaces::declare(routes);
+    let routes = sessions::declare(routes);
     administering(routes)
 }
 
@@ -99,7 +101,7 @@ fn looking(routes: Routes) -> Routes {
         .api(Permission::Look, routes!(governance::info))
         .api(Permission::Look, routes!(governance::policies))
         .api(Permission::Look, routes!(governance::explain))
-        .api(Permission::Look, routes!(events::list))
+        .stream(Permission::Look, routes!(events::list))
         .api(Permission::Look, routes!(events::stream))
         .api(Permission::Look, routes!(events::show))
         .api(Permission::Look, routes!(audit::verify))

@@ -29,6 +29,8 @@ pub(crate) enum Framing {
     Control,
     /// Every frame holds bytes.
     Plain,
+    /// Every frame is an event of a session, or a word to it.
+    Events,
 }
 
 impl Framing {
@@ -42,6 +44,9 @@ impl Framing {
         match self {
             Self::Control => {
                 json!({"type": "error", "code": problem.code.as_str(), "message": problem.detail}).to_string()
+            }
+            Self::Events => {
+                json!({"event": "error", "code": problem.code.as_str(), "message": problem.detail}).to_string()
             }
             Self::Plain => json!({"error": problem.detail}).to_string(),
         }
@@ -59,11 +64,11 @@ impl Framing {
     /// The code that a socket is closed with because of a problem.
     pub(crate) fn code(self, problem: &Problem) -> u16 {
         match (self, problem.code) {
-            (Self::Control, ProblemCode::Unauthenticated) => 4401,
-            (Self::Control, ProblemCode::Forbidden | ProblemCode::PolicyDenied) => 4403,
-            (Self::Control, ProblemCode::NotFound) => 4404,
-            (Self::Control, ProblemCode::NotRunning) => 4409,
-            (Self::Control, ProblemCode::QuotaReached | ProblemCode::RateLimited) => 4429,
+            (Self::Control | Self::Events, ProblemCode::Unauthenticated) => 4401,
+            (Self::Control | Self::Events, ProblemCode::Forbidden | ProblemCode::PolicyDenied) => 4403,
+            (Self::Control | Self::Events, ProblemCode::NotFound) => 4404,
+            (Self::Control | Self::Events, ProblemCode::NotRunning) => 4409,
+            (Self::Control | Self::Events, ProblemCode::QuotaReached | ProblemCode::RateLimited) => 4429,
             (
                 Self::Plain,
                 ProblemCode::Unauthenticated

@@ -36,6 +36,7 @@ use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::parse;
 use crate::problem::Problem;
+use crate::socket;
 
 pub(crate) use acting::Acting;
 pub(crate) use undone::Undone;
@@ -101,7 +102,7 @@ fn running(routes: Routes) -> Routes {
         .api(USE, routes!(terminals::open))
         .api(USE, routes!(terminals::close))
         .api(USE, routes!(terminals::ticket))
-        .socket(USE, routes!(terminal_socket::attach))
+        .socket(USE, socket::Knock::Terminal, routes!(terminal_socket::attach))
         .api(USE, routes!(ports::list))
         .api(USE, routes!(ports::preview))
 }
