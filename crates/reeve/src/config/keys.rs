@@ -123,6 +123,14 @@ keys! {
          is no limit. What the pages ask by themselves is not counted.";
     "limits.key_calls_per_minute", Number, [], "6000",
         "How many calls of any kind may come with one API key in a minute; 0 is no limit.";
+    "sse.idle_ms", Number, ["AEGIS_SSE_IDLE_MS"], "120000",
+        "How long the stream of a session may be silent before it says `:ping`, in milliseconds; at least 1000.";
+    "sse.client_timeout_ms", Number, ["AEGIS_SSE_CLIENT_TIMEOUT_MS"], "300000",
+        "A client that leaves lie for so long what was sent to it is cut off, in milliseconds. Silence alone never is why.";
+    "sse.max_connections", Number, ["AEGIS_SSE_MAX_CONNECTIONS"], "20000",
+        "How many streams and sockets of sessions may be open at the same time; mind the limit of open files.";
+    "sse.max_per_caller", Number, [], "100",
+        "How many of them one caller may have.";
     "approval.expiry_minutes", Number, [], "60",
         "How long people have to answer a request for approval.";
     "approval.valid_for_minutes", Number, [], "10",
