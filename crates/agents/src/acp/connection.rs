@@ -24,6 +24,8 @@ use super::{calls, outgoing};
 const SIGN_IN_NEEDED: i64 = -32000;
 /// How long what an agent said last is read once it reads nothing any more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The most of the longest messages that open requests of the agent may hold together.
+const OPEN_FRAMES_MAX: usize = 3;
 /// Calls that were given up and whose late answers are no offence.
 const GIVEN_UP_MAX: usize = 256;
 
@@ -193,7 +195,8 @@ struct Calls {
 
 impl Shared {
     fn new(messages: mpsc::Sender<Vec<u8>>, options: Options) -> Self {
-        let requests = Requests::new(options.requests_max);
+        let bytes_max = options.frame_bytes_max.saturating_mul(OPEN_FRAMES_MAX);
+        let requests = Requests::new(options.requests_max, bytes_max);
         let (calls, end) = (Mutex::default(), watch::Sender::new(None));
         Self { options, requests, tally: Tally::default(), messages, calls, end }
     }

@@ -110,7 +110,8 @@ impl<R: AsyncRead + Unpin> Inbound<R> {
 
     fn asked(&mut self, id: Id, method: String, params: Option<Box<RawValue>>) {
         let session = session_of(params.as_deref());
-        let Some(open) = self.shared.requests.open(&id, &method, session) else {
+        let bytes = params.as_ref().map_or(0, |params| params.get().len());
+        let Some(open) = self.shared.requests.open(&id, &method, session, bytes) else {
             self.shared.tally.refused_requests.fetch_add(1, Ordering::Relaxed);
             let said = "too many requests are open; wait for their answers";
             if let Ok(line) = message::refusal(&id, INTERNAL, said) {
@@ -165,6 +166,7 @@ fn session_of(params: Option<&RawValue>) -> Option<String> {
 /// The agent's requests that are not answered yet.
 pub(super) struct Requests {
     max: usize,
+    bytes_max: usize,
     next: AtomicU64,
     open: Arc<Mutex<Vec<Open>>>,
 }
@@ -172,6 +174,7 @@ pub(super) struct Requests {
 /// One of them.
 pub(super) struct Open {
     number: u64,
+    bytes: usize,
     id: String,
     session: Option<String>,
     permission: bool,
@@ -186,19 +189,21 @@ pub(super) struct OpenRequest {
 }
 
 impl Requests {
-    pub(super) fn new(max: usize) -> Self {
-        Self { max, next: AtomicU64::new(0), open: Arc::default() }
+    /// At most so many at once, and so many bytes of parameters altogether.
+    pub(super) fn new(max: usize, bytes_max: usize) -> Self {
+        Self { max, bytes_max, next: AtomicU64::new(0), open: Arc::default() }
     }
 
-    fn open(&self, id: &Id, method: &str, session: Option<String>) -> Option<OpenRequest> {
+    fn open(&self, id: &Id, method: &str, session: Option<String>, bytes: usize) -> Option<OpenRequest> {
         let mut open = locked(&self.open);
-        if open.len() >= self.max {
+        let held: usize = open.iter().map(|open| open.bytes).sum();
+        if open.len() >= self.max || held.saturating_add(bytes) > self.bytes_max {
             return None;
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let token = CancellationToken::new();
         let permission = method == PERMISSION;
-        open.push(Open { number, id: id.text().to_owned(), session, permission, token: token.clone() });
+        open.push(Open { number, bytes, id: id.text().to_owned(), session, permission, token: token.clone() });
         Some(OpenRequest { number, token, all: Arc::clone(&self.open) })
     }
 

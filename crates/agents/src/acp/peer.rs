@@ -208,7 +208,7 @@ pub enum ProtocolWarning {
     #[error("the agent answers request {0} again; only the first answer counts")]
     RepeatedAnswer(u64),
     /// It asks for too much at once.
-    #[error("the agent has {0} requests open and makes more; those are refused")]
+    #[error("the agent has as many requests open as it may, {0} or too large ones, and makes more; those are refused")]
     TooManyRequests(usize),
     /// It tells something that is not known here.
     #[error("the agent sends a notification `{0}`, which is not known here; it is ignored")]

@@ -167,6 +167,29 @@ async fn more_requests_than_allowed_are_refused_and_the_others_are_served() {
 }
 
 #[tokio::test]
+async fn open_requests_hold_only_so_many_bytes() {
+    let (ear, mut mind) = Ear::new();
+    let (_connection, mut agent) = connected(&ear, Options { frame_bytes_max: 10_000, ..options() }, json!({})).await;
+    for number in 0..5 {
+        let call = json!({"toolCallId": format!("t{number}"), "rawInput": "x".repeat(9_000)});
+        let question = json!({"sessionId": "s", "toolCall": call, "options": []});
+        agent.ask(json!(number), "session/request_permission", question).await;
+    }
+    for refused in 3..5 {
+        let told = agent.hear().await;
+        assert_eq!((&told["id"], &told["error"]["code"]), (&json!(refused), &json!(-32603)), "{told}");
+    }
+    let mut open = 0;
+    while open < 3 {
+        match mind.next().await {
+            Heard::Question(..) => open += 1,
+            Heard::Warning(ProtocolWarning::TooManyRequests(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn notifications_that_nobody_knows_are_ignored() {
     let (ear, mut mind) = Ear::new();
     let (connection, mut agent) = plainly(&ear).await;

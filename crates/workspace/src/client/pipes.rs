@@ -279,3 +279,59 @@ async fn read_frame(reader: &mut Reader) -> Result<Frame, WorkspaceError> {
         _ => Err(bounded::nonsense("holds a frame of an unknown kind")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(waiting: usize) -> (Errors, mpsc::Receiver<PipeError>) {
+        let (lines, read) = mpsc::channel(waiting);
+        (Errors { lines, line: Vec::new(), lost: 0, last: VecDeque::new() }, read)
+    }
+
+    fn line(text: &str) -> PipeError {
+        PipeError::Line(text.to_owned())
+    }
+
+    #[test]
+    fn errors_come_in_lines_however_they_were_cut() {
+        let (mut errors, mut read) = errors(10);
+        for piece in ["on", "e\ntwo\n\nthr", "ee \u{fc}"] {
+            errors.take(piece.as_bytes());
+        }
+        errors.take(&[b'x'; LINE_BYTES_MAX]);
+        errors.lost(7);
+        errors.take(b"\xff\n");
+        errors.end();
+        let long = format!("three \u{fc}{}", "x".repeat(LINE_BYTES_MAX - 8));
+        let expected =
+            [line("one"), line("two"), line(""), line(&long), line("xxxxxxxx"), PipeError::Lost(7), line("\u{fffd}")];
+        for expected in expected {
+            assert_eq!(read.try_recv().expect("a line"), expected);
+        }
+        assert!(read.try_recv().is_err());
+    }
+
+    #[test]
+    fn whoever_reads_no_lines_is_told_later_what_is_missing() {
+        let (mut errors, mut read) = errors(2);
+        errors.take(b"1\n2\n33\n444\n");
+        assert_eq!(read.try_recv().expect("a line"), line("1"));
+        assert_eq!(read.try_recv().expect("a line"), line("2"));
+        errors.take(b"5\n");
+        assert_eq!(read.try_recv().expect("a word"), PipeError::Lost(7));
+        assert_eq!(read.try_recv().expect("a line"), line("5"));
+        assert_eq!(errors.last(), "1\n2\n33\n444\n5\n");
+        errors.take(&vec![b'y'; PIPE_ERRORS_BYTES + 5]);
+        assert!(errors.last().len() == PIPE_ERRORS_BYTES && errors.last().starts_with('y'));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_takes_more_than_was_sent_opens_no_wider_window() {
+        let window = Window::new();
+        window.send(1000).await;
+        window.taken(u32::MAX);
+        window.taken(u32::MAX);
+        assert_eq!(window.free.available_permits(), PIPE_WINDOW_BYTES as usize);
+    }
+}
