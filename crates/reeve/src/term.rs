@@ -153,6 +153,12 @@ impl Term {
         Ok(self.out.flush()?)
     }
 
+    /// Writes a part of a text at once, without a line end of its own.
+    pub(crate) fn print_part(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.write_all(text.as_bytes())?;
+        Ok(self.out.flush()?)
+    }
+
     /// Writes JSON as the server sent it; on a terminal, indented.
     pub(crate) fn print_json_text(&mut self, text: &str) -> Result<(), Failure> {
         let indented = self.out_is_terminal.then(|| serde_json::from_str::<serde_json::Value>(text).ok()).flatten();

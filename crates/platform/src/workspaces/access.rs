@@ -61,7 +61,7 @@ pub(super) fn platform_itself(tenant: &TenantId) -> Principal {
     system
 }
 
-fn slot(tool: &str, arguments: &Arguments, who: &Principal, trace: &TraceId) -> Digest {
+pub(super) fn slot(tool: &str, arguments: &Arguments, who: &Principal, trace: &TraceId) -> Digest {
     Digest::of(json!([tool, arguments, who, trace]).to_string().as_bytes())
 }
 

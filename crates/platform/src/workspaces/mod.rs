@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use jiff::Timestamp;
-use reeve_gate::workspace::{Browse, ByteStream, WorkspaceDriver};
+use reeve_gate::workspace::{Browse, ByteStream, Pipe, WorkspaceDriver};
 use reeve_gate::{Clock, Gate, Tool};
 use reeve_store::{Store, StoreError};
 use reeve_types::workspace::DriverKind;
@@ -125,6 +125,8 @@ struct Core {
     staging: staging::Staging,
     tending: Mutex<tending::Seen>,
     pool: spares::Pool,
+    /// Environments of programs that are about to be started: their values may be secrets, which no record holds.
+    environments: Mutex<HashMap<Digest, BTreeMap<String, String>>>,
     /// Files of a backup on their way into a workspace.
     arriving: Mutex<HashMap<WorkspaceId, ByteStream>>,
 }
@@ -142,6 +144,7 @@ struct Change {
 enum Handed {
     Problem(WorkspaceError),
     Execution(Execution),
+    Pipe(Box<Pipe>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -181,6 +184,7 @@ impl Workspaces {
             staging,
             tending: Mutex::default(),
             pool: spares::Pool::default(),
+            environments: Mutex::default(),
             arriving: Mutex::default(),
         };
         Ok(Self { core: Arc::new(core) })

@@ -1,19 +1,21 @@
 //! Programs and terminals: starting them by acts, following along.
 
 use futures_util::StreamExt as _;
-use reeve_gate::workspace::{AttachedTerminal, EventStream, TerminalCommand, TerminalFrame};
+use reeve_gate::workspace::{AttachedTerminal, EventStream, Pipe, TerminalCommand, TerminalFrame};
 use reeve_types::workspace::processes::{
-    EXECUTION_OUTPUT_BYTES_MAX, ExecEvent, ExecRequest, ExecResult, OpenTerminal, OutputStream, Terminal, TerminalInput,
+    EXECUTION_OUTPUT_BYTES_MAX, ExecEvent, ExecRequest, ExecResult, OpenPipe, OpenTerminal, OutputStream, Terminal,
+    TerminalInput,
 };
 use reeve_types::{
     ActionClass, Effect, ExecutionId, Measured, PolicyRequest, Principal, ProblemCode, ResourceKind, TerminalId,
     WorkspaceError, WorkspaceId,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Asker, Handed, NotDone, Use, Workspaces};
+use super::access::slot;
+use super::{Asker, Handed, NotDone, Use, Workspaces, lock};
 
 /// A program that runs. Dropping the events ends it.
 pub struct Execution {
@@ -39,14 +41,14 @@ impl Workspaces {
             first = &mut handed => match first {
                 Ok(Handed::Execution(execution)) => return Ok(execution),
                 Ok(Handed::Problem(problem)) => return Err(NotDone::Problem(problem)),
-                Err(_) => None,
+                Ok(Handed::Pipe(_)) | Err(_) => None,
             },
             ended = &mut act => Some(ended),
         };
         match handed.try_recv() {
             Ok(Handed::Execution(execution)) => return Ok(execution),
             Ok(Handed::Problem(problem)) => return Err(NotDone::Problem(problem)),
-            Err(_) => {}
+            Ok(Handed::Pipe(_)) | Err(_) => {}
         }
         let ended = match early {
             Some(ended) => ended,
@@ -78,6 +80,30 @@ impl Workspaces {
     /// Ends a program with all that it started.
     pub async fn cancel(&self, who: &Principal, id: &WorkspaceId, execution: &ExecutionId) -> Result<(), NotDone> {
         Ok(self.own_link(who, id).await?.cancel(execution).await?)
+    }
+
+    /// Starts a program and talks with it over its standard input and output. The values of its environment stand in no
+    /// record, its names do.
+    pub async fn open_pipe(&self, asker: &Asker, id: &WorkspaceId, wanted: OpenPipe) -> Result<Pipe, NotDone> {
+        self.core.visible(&asker.principal, id).await?;
+        let variables: Vec<&String> = wanted.env.keys().collect();
+        let arguments = json!({"workspace_id": id, "argv": wanted.argv, "cwd": wanted.cwd, "variables": variables});
+        let key = match &arguments {
+            Value::Object(arguments) => slot("workspace_open_pipe", arguments, &asker.principal, &asker.trace_id),
+            _ => return Err(NotDone::new(ProblemCode::Internal, "the arguments of an act are no object")),
+        };
+        lock(&self.core.environments).insert(key, wanted.env);
+        let (sender, mut handed) = oneshot::channel();
+        let completed = self.core.submit(asker, "workspace_open_pipe", arguments, sender).await;
+        lock(&self.core.environments).remove(&key);
+        match handed.try_recv() {
+            Ok(Handed::Pipe(pipe)) => Ok(*pipe),
+            Ok(Handed::Problem(problem)) => Err(NotDone::Problem(problem)),
+            _ => match completed?.outcome {
+                Ok(_) => Err(NotDone::new(ProblemCode::Unavailable, "the program was started, and is gone already")),
+                Err(failure) => Err(NotDone::new(ProblemCode::Unavailable, failure.message)),
+            },
+        }
     }
 
     /// Opens a terminal.

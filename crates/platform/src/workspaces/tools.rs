@@ -32,6 +32,7 @@ pub(super) enum Act {
     Extract,
     Execute,
     Terminal,
+    Pipe,
     PutBack,
 }
 
@@ -61,6 +62,7 @@ pub(super) fn all(core: &Arc<Core>) -> Vec<Arc<dyn Tool>> {
         Act::Extract,
         Act::Execute,
         Act::Terminal,
+        Act::Pipe,
         Act::PutBack,
     ];
     let tool = |act| -> Arc<dyn Tool> { Arc::new(WorkspaceTool { act, spec: spec(act), core: Arc::clone(core) }) };
@@ -157,6 +159,12 @@ fn spec(act: Act) -> ToolSpec {
         Act::Terminal => {
             ("workspace_open_terminal", Write, partial(FILES_COME_BACK), "Opens a terminal in a workspace.")
         }
+        Act::Pipe => (
+            "workspace_open_pipe",
+            Write,
+            partial(FILES_COME_BACK),
+            "Starts a program in a workspace that is talked with over its standard input and output: an agent.",
+        ),
         Act::PutBack => (
             "workspace_put_back",
             Write,
@@ -228,6 +236,7 @@ fn schema(act: Act, target: &str) -> Value {
             &[],
         ),
         Act::Terminal => (json!({"cols": size, "rows": size, "argv": list, "cwd": path}), &[]),
+        Act::Pipe => (json!({"argv": list, "cwd": path, "variables": list}), &["argv"]),
     };
     properties[target] = text;
     let required: Vec<&str> = std::iter::once(target).chain(required.iter().copied()).collect();

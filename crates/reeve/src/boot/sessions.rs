@@ -44,7 +44,9 @@ fn catalog(config: &Config) -> anyhow::Result<Catalog> {
             return Err(error).with_context(|| format!("the models' file {} cannot be read", path.display()));
         }
     };
-    Catalog::new(models.resolved(variable)).with_context(|| format!("the models of {} cannot be used", path.display()))
+    let here = path.parent().unwrap_or(Path::new("."));
+    Catalog::new(models.beneath(here).resolved(variable))
+        .with_context(|| format!("the models of {} cannot be used", path.display()))
 }
 
 /// The file is the `models` section, written with or without its name.

@@ -264,7 +264,7 @@ async fn answer_line(session: &mut Session, line: &str) -> Result<(), Failure> {
 }
 
 /// Lines of standard input. A thread of its own reads them, because a read of a terminal cannot be given up.
-fn typed_lines() -> tokio::sync::mpsc::Receiver<String> {
+pub(super) fn typed_lines() -> tokio::sync::mpsc::Receiver<String> {
     let (sender, receiver) = tokio::sync::mpsc::channel(16);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {

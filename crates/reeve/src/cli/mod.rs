@@ -5,6 +5,7 @@ mod approvals;
 mod ask;
 mod audit;
 mod backup;
+mod chat;
 mod configuration;
 mod diagnose;
 mod doctor;
@@ -13,6 +14,7 @@ mod explain;
 mod inventory;
 mod keys;
 mod policy;
+mod sessions;
 mod tools;
 mod up;
 mod users;
@@ -108,6 +110,10 @@ enum Command {
     Users(users::Users),
     SignInLink(users::SignInLink),
     Workspaces(workspaces::Workspaces),
+    Session(sessions::SessionCommand),
+    Chat(chat::Chat),
+    Agents(sessions::Agents),
+    Models(sessions::Models),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Inventory(inventory::Inventory),
@@ -254,6 +260,10 @@ async fn run_command(command: Command, session: &mut Session) -> Outcome {
         Command::Users(command) => users::run(command, session).await,
         Command::SignInLink(command) => users::sign_in_link(&command, session).await,
         Command::Workspaces(command) => workspaces::run(command, session).await,
+        Command::Session(command) => sessions::run(command, session).await,
+        Command::Chat(command) => chat::run(command, session).await,
+        Command::Agents(command) => sessions::agents(command, session).await,
+        Command::Models(command) => sessions::models(command, session).await,
         Command::Backup(command) => backup::take(command, session).await,
         Command::Restore(command) => backup::restore(command, session).await,
         Command::Inventory(command) => inventory::run(command, session).await,

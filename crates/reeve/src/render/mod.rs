@@ -6,6 +6,7 @@
 pub(crate) mod approvals;
 pub(crate) mod diagnosis;
 pub(crate) mod records;
+pub(crate) mod sessions;
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -110,6 +110,7 @@ impl Core {
             Act::Save | Act::Files | Act::Upload | Act::Extract => self.change_files(act, call, &row).await,
             Act::Execute => self.execute(call, &row, cx, waiter).await,
             Act::Terminal => self.open_terminal(call, &row).await,
+            Act::Pipe => self.open_pipe(call, &row, waiter).await,
             _ => {
                 let _in_hand = self.take_in_hand(&row, act)?;
                 // What was read before it was in hand may have moved on since.

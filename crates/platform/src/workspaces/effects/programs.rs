@@ -3,11 +3,12 @@
 use futures_util::StreamExt as _;
 use reeve_gate::TaskCx;
 use reeve_store::StoredWorkspace;
-use reeve_types::workspace::processes::{ExecRequest, OpenTerminal};
+use reeve_types::workspace::processes::{ExecRequest, OpenPipe, OpenTerminal};
 use reeve_types::{ExecutionId, ProblemCode, TerminalId, WorkspaceError, WorkspaceId};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Call, Done, read, told};
+use super::{Call, Done, part, read, told};
+use crate::workspaces::access::slot;
 use crate::workspaces::programs::Whole;
 use crate::workspaces::{Core, Execution, Handed, Use, lock};
 
@@ -22,6 +23,28 @@ impl Core {
         let id = TerminalId::new(self.clock.now(), self.clock.random());
         let terminal = link.open_terminal(id, call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
         told("opened a terminal".to_owned(), &terminal)
+    }
+
+    pub(super) async fn open_pipe(
+        &self,
+        call: Call,
+        row: &StoredWorkspace,
+        waiter: &mut Option<oneshot::Sender<Handed>>,
+    ) -> Done {
+        let gone = "whoever wanted to talk with the program is gone; ask again";
+        let asked = call.call();
+        let key = slot(&asked.tool, &asked.arguments, &asked.principal, &asked.trace_id);
+        let (argv, cwd) = (part(&asked.arguments, "argv")?, asked.arguments.get("cwd").cloned());
+        let cwd =
+            cwd.map(serde_json::from_value).transpose().map_err(|_| ended("`cwd` is no path"))?.unwrap_or_default();
+        let Some(waiter) = waiter.take().filter(|waiter| !waiter.is_closed()) else { return Err(ended(gone)) };
+        let env = lock(&self.environments).remove(&key).ok_or_else(|| ended(gone))?;
+        let link = self.link(row).await?;
+        self.touch(&row.workspace.id, Use::Execution);
+        let wanted = OpenPipe { argv, cwd, env };
+        let pipe = link.open_pipe(call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
+        waiter.send(Handed::Pipe(Box::new(pipe))).map_err(|_| ended(gone))?;
+        told("started the program".to_owned(), &serde_json::Value::Null)
     }
 
     pub(super) async fn execute(
