@@ -288,46 +288,46 @@ enum Until {
     Interrupted,
 }
 
-/// Tells what happens in a session. Ends with bad news when the turn did.
+/// Tells what happens in a session: what there is, and then what comes, until no turn is in flight. Ends with bad news when
+/// the last turn did.
 async fn follow(session: &mut Session, id: &str, after: u64, until: Until) -> Outcome {
     let mut events = Events::open(session, id, after).await?;
     let mut telling = Telling::new(session.term.look());
-    let mut idle = until == Until::TurnEnds && !is_at_work(session, id).await?;
-    let last = if idle { last_seq(session, id).await? } else { 0 };
+    let mut code = exit::DONE;
     loop {
-        if idle && events.last >= last {
-            return Ok(exit::DONE);
+        // Nothing is in flight and everything has been told: there is nothing to wait for.
+        if until == Until::TurnEnds && events.is_at_end() {
+            let (at_work, last) = standing(session, id).await?;
+            if !at_work && events.last >= last {
+                return Ok(code);
+            }
         }
-        let Some(event) = events.next().await? else { return Ok(exit::DONE) };
+        let Some(event) = events.next().await? else { return Ok(code) };
         if session.json {
             session.term.print_json(&event)?;
         } else {
             session.term.print_part(&telling.tell(&event))?;
         }
-        match event.what {
-            Happening::TurnEnded { end, .. } if until == Until::TurnEnds && event.seq > after && !idle => {
-                idle = true;
-                if !is_at_work(session, id).await? {
-                    let bad = matches!(end, TurnEnd::Failed | TurnEnd::LimitReached | TurnEnd::Refused);
-                    return Ok(if bad { exit::BAD_NEWS } else { exit::DONE });
-                }
-                idle = false;
-            }
-            _ => {}
+        if let Happening::TurnEnded { end, .. } = event.what {
+            let bad = matches!(end, TurnEnd::Failed | TurnEnd::LimitReached | TurnEnd::Refused);
+            code = if bad { exit::BAD_NEWS } else { exit::DONE };
         }
     }
 }
 
-async fn is_at_work(session: &mut Session, id: &str) -> Result<bool, Failure> {
-    let answer = session.fetch(Reach::Server, "reading", Ask::get(path(id, ""))).await?;
-    let state = crate::render::field(&answer.json()?, "state");
-    Ok(matches!(state.as_str(), "running" | "waiting"))
+/// Whether a turn is in flight, and the newest event.
+async fn standing(session: &mut Session, id: &str) -> Result<(bool, u64), Failure> {
+    let answer = session.fetch(Reach::Server, "reading", Ask::get(path(id, ""))).await?.json()?;
+    let at_work = matches!(crate::render::field(&answer, "state").as_str(), "running" | "waiting");
+    Ok((at_work, answer.get("last_seq").and_then(Value::as_u64).unwrap_or(0)))
 }
 
 /// The events of a session as they come (server-sent events).
 pub(super) struct Events {
     chunks: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Vec<u8>, String>>>>,
     buffer: Vec<u8>,
+    /// Whether the last event left no turn in flight, as far as it tells.
+    resting: bool,
     /// The last event that came.
     pub(super) last: u64,
 }
@@ -336,7 +336,12 @@ impl Events {
     pub(super) async fn open(session: &mut Session, id: &str, after: u64) -> Result<Self, Failure> {
         let ask = Ask::get(path(id, "/events")).with("after", Some(after)).header("accept", "text/event-stream");
         let chunks = session.client(Reach::Server).await?.stream(ask).await?;
-        Ok(Self { chunks, buffer: Vec::new(), last: after })
+        Ok(Self { chunks, buffer: Vec::new(), resting: true, last: after })
+    }
+
+    /// Whether everything that has come was given out, and it ended a turn or nothing came yet.
+    fn is_at_end(&self) -> bool {
+        self.buffer.is_empty() && self.resting
     }
 
     /// The next event; nothing when the server has ended.
@@ -356,6 +361,11 @@ impl Events {
                 // An event of a newer server that this program does not know.
                 let Ok(event) = serde_json::from_value::<SessionEvent>(value) else { continue };
                 self.last = event.seq;
+                self.resting = match &event.what {
+                    Happening::TurnStarted { .. } => false,
+                    Happening::TurnEnded { .. } | Happening::Closed { .. } => true,
+                    _ => self.resting,
+                };
                 return Ok(Some(event));
             }
             match self.chunks.next().await {

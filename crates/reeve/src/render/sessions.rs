@@ -107,7 +107,7 @@ impl Telling {
                 faint(format!("  {status}{by}{reason}"))
             }
             Happening::ToolFinished { is_error: true, content, .. } => {
-                self.look.paint(Tone::Bad, &format!("  failed: {}", shorten(&one_line(content), 160)))
+                self.look.paint(Tone::Critical, &format!("  failed: {}", shorten(&one_line(content), 160)))
             }
             Happening::ToolFinished { content, diffs, .. } if diffs.is_empty() => {
                 faint(format!("  {}", shorten(&one_line(content), 120)))
@@ -146,7 +146,7 @@ impl Telling {
                 };
                 let text =
                     if reason.is_empty() { format!("— {word}") } else { format!("— {word}: {}", clean(reason)) };
-                let tone = if matches!(end, TurnEnd::Failed) { Tone::Bad } else { Tone::Faint };
+                let tone = if matches!(end, TurnEnd::Failed) { Tone::Critical } else { Tone::Faint };
                 self.look.paint(tone, &text)
             }
             Happening::Closed { by, reason } => faint(format!("— closed by {by}: {}", one_line(reason))),
