@@ -31,6 +31,8 @@ pub struct HttpOptions {
     pub limits: RateLimits,
     /// The domains below which previews have hosts of their own: `{port}--{workspace}.preview.{domain}`.
     pub preview_domains: Vec<String>,
+    /// The Model Context Protocol both ways.
+    pub mcp: crate::mcp::McpDoors,
     /// How many may watch sessions, and how long their streams may be silent.
     pub streams: StreamLimits,
 }
@@ -43,6 +45,7 @@ impl Default for HttpOptions {
             public_metrics: true,
             limits: RateLimits::default(),
             preview_domains: vec!["localhost".to_owned()],
+            mcp: crate::mcp::McpDoors::default(),
             streams: StreamLimits::default(),
         }
     }

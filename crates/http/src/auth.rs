@@ -329,7 +329,7 @@ fn refuse_browsers_elsewhere(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Whether a `Host` cannot be a public name that someone pointed at this machine: an address, a name without a dot, or
 /// one under `localhost`.
-fn is_near(host: &str) -> bool {
+pub(crate) fn is_near(host: &str) -> bool {
     if host.is_empty() {
         return true;
     }

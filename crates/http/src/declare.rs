@@ -48,7 +48,7 @@ pub(crate) struct Routes {
 /// Every route there is.
 pub(crate) fn all() -> Routes {
     let empty = Routes { router: Router::new(), api: OpenApi::default(), table: Vec::new() };
-    aliases::declare(routes::declare(empty))
+    crate::mcp::declare(aliases::declare(routes::declare(empty)))
 }
 
 impl Routes {

@@ -14,6 +14,7 @@ mod declare;
 mod dress;
 mod extract;
 mod idempotency;
+mod mcp;
 mod metrics;
 mod openapi;
 mod page;
@@ -30,6 +31,7 @@ mod watching;
 
 pub use app::HttpOptions;
 pub use declare::RouteEntry;
+pub use mcp::{McpDoors, McpService, OtherServers};
 pub use openapi::document as openapi_document;
 pub use rate::{RateClass, RateLimits};
 pub use server::{ServeLimits, serve, serve_within};

@@ -2,6 +2,7 @@
 
 mod archive;
 mod channels;
+mod mcp;
 mod sessions;
 mod targets;
 mod workspaces;
@@ -38,6 +39,8 @@ pub(crate) struct Built {
     pub(crate) first_start: bool,
     /// What holds the workspaces, to be closed with the server.
     pub(crate) drivers: Drivers,
+    /// Other people's MCP servers, to be closed with the server.
+    pub(crate) mcp: reeve_mcp::client::McpServers,
 }
 
 /// Puts a whole platform together from a configuration, as a server has it. Nothing listens yet.
@@ -83,6 +86,10 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
     for tool in reeve_platform::sessions::Sessions::tools() {
         registry.register(tool)?;
     }
+    let mcp = mcp::open(config, &clock, holds == Holds::Workspaces).await?;
+    for tool in mcp.tools() {
+        registry.register(tool)?;
+    }
     let gate = Gate::new(
         registry,
         Arc::new(set),
@@ -122,10 +129,11 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
             config: crate::config::shown_json(config),
             limits: config.limits,
             preview_domains: preview_domains(config),
+            mcp: mcp::doors(&platform, &mcp),
             ..HttpOptions::default()
         },
     );
-    Ok(Built { platform, router, token, first_start, drivers })
+    Ok(Built { platform, router, token, first_start, drivers, mcp })
 }
 
 /// `localhost` leads to this machine in every browser, so it is always among them.

@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Method, Request, header};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _};
 use reeve_types::secret::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -209,6 +211,16 @@ impl Head {
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Vec<u8>, String>>>>;
 
+/// An answer of whatever kind, as it comes in.
+pub(crate) struct Exchange {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// Whether it is a stream of events.
+    pub(crate) is_stream: bool,
+    /// The body.
+    pub(crate) body: BoxStream<'static, Result<Vec<u8>, String>>,
+}
+
 impl Client {
     /// Finds the way. A server that was named is the only one that is tried.
     pub(crate) async fn connect(config: &Config, reach: Reach) -> Result<Self, Failure> {
@@ -298,6 +310,31 @@ impl Client {
             text.extend_from_slice(&chunk);
         }
         Err(Answer { status, text: String::from_utf8_lossy(&text).into_owned(), next }.problem())
+    }
+
+    /// Asks a running server, for callers that go on meanwhile; an answer is an answer whatever its status.
+    pub(crate) fn exchange(&self, ask: Ask) -> BoxFuture<'static, Result<Exchange, Failure>> {
+        let patience = ask.patience;
+        let asked = match &self.way {
+            Way::Socket { http, base } => {
+                let target = ask.target();
+                let request = self.request(ask, &format!("{base}{target}"));
+                request
+                    .and_then(|request| reqwest::Request::try_from(request).map_err(Failure::could_not))
+                    .map(|request| (http.clone(), base.clone(), request))
+            }
+            Way::Here(_) => Err(Failure::could_not("this takes a running server").hint("start one with `reeve up`")),
+        };
+        Box::pin(async move {
+            let (http, base, request) = asked?;
+            let answer = tokio::time::timeout(patience, http.execute(request)).await;
+            let answer = answer.map_err(|_| Failure::could_not(format!("{} did not answer", reeve_types::mask_dsn(&base))))?;
+            let answer = answer.map_err(|error| unreachable(&base, &error))?;
+            let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let (status, is_stream) = (answer.status().as_u16(), kind.starts_with("text/event-stream"));
+            let body = answer.bytes_stream().map(|chunk| chunk.map(|c| c.to_vec()).map_err(|e| cause(&e))).boxed();
+            Ok(Exchange { status, is_stream, body })
+        })
     }
 
     async fn open(&self, ask: Ask) -> Result<(Head, Chunks), Failure> {

@@ -34,7 +34,7 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let Built { platform, router, first_start, drivers, .. } = boot::build(&config).await?;
+    let Built { platform, router, first_start, drivers, mcp, .. } = boot::build(&config).await?;
     let listeners = bind(&config.listen).await?;
     let addresses: Vec<String> =
         listeners.iter().filter_map(|l| l.local_addr().ok()).map(|address| format!("http://{address}")).collect();
@@ -46,6 +46,10 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
     let beside = tokio::spawn({
         let (platform, stop) = (platform.clone(), stop.clone());
         async move { platform.run(stop).await }
+    });
+    tokio::spawn({
+        let mcp = mcp.clone();
+        async move { mcp.look_at_all().await }
     });
     announce(&platform, &addresses).await;
     let url_file = config.data_dir.join(URL_FILE);
@@ -79,6 +83,8 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
     if tokio::time::timeout(DRIVERS_CLOSE_LIMIT, drivers.close()).await.is_err() {
         tracing::warn!("what holds the workspaces did not end in {DRIVERS_CLOSE_LIMIT:?}; the next start takes it up");
     }
+    // Programs that are not let go of in order are ended with this process.
+    let _ = tokio::time::timeout(DRIVERS_CLOSE_LIMIT, mcp.close()).await;
     finish(&platform, ended).await
 }
 

@@ -13,6 +13,7 @@ mod events;
 mod explain;
 mod inventory;
 mod keys;
+mod mcp;
 mod policy;
 mod sessions;
 mod tools;
@@ -107,6 +108,7 @@ enum Command {
     Events(events::Events),
     Journeys(events::Journeys),
     Keys(keys::Keys),
+    Mcp(mcp::Mcp),
     Users(users::Users),
     SignInLink(users::SignInLink),
     Workspaces(workspaces::Workspaces),
@@ -257,6 +259,7 @@ async fn run_command(command: Command, session: &mut Session) -> Outcome {
         Command::Events(command) => events::run(command, session).await,
         Command::Journeys(command) => events::journeys(command, session).await,
         Command::Keys(command) => keys::run(command, session).await,
+        Command::Mcp(command) => mcp::run(command, session).await,
         Command::Users(command) => users::run(command, session).await,
         Command::SignInLink(command) => users::sign_in_link(&command, session).await,
         Command::Workspaces(command) => workspaces::run(command, session).await,

@@ -87,6 +87,7 @@ impl Check<'_> {
             notify: self.notify(),
             audit_socket: self.path("audit.socket"),
             verify: self.verify(),
+            mcp_file: self.path("mcp.file"),
             sessions: SessionsConfig {
                 models_file: self.path("models.file"),
                 agents_dir: self.path("agents.dir"),

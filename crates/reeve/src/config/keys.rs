@@ -162,6 +162,8 @@ keys! {
     "models.file", Path, [], "models.toml in the data directory, if there is one",
         "Which models agents can use, and where: see docs/models.md. Without it the usual variables name them \
          (ANTHROPIC_API_KEY, OPENAI_API_KEY, GEMINI_API_KEY and their like).";
+    "mcp.file", Path, [], "mcp.toml in the data directory, if there is one",
+        "Other people's MCP servers whose tools agents may use: see docs/mcp.md.";
     "agents.dir", Path, [], "agents in the data directory, if there is one",
         "Definitions of agents of one's own, one Markdown file each.";
     "agents.target", Text, [], "",

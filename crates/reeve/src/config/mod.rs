@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) audit_socket: Option<PathBuf>,
     /// How changes are re-checked.
     pub(crate) verify: VerifyConfig,
+    /// The file that names other people's MCP servers, when it was set; absolute.
+    pub(crate) mcp_file: Option<PathBuf>,
     /// Which agents there are, and what they think with.
     pub(crate) sessions: SessionsConfig,
     /// How workspaces are held.

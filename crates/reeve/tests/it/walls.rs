@@ -81,6 +81,12 @@ fn agents_are_spoken_with_by_a_crate_that_knows_the_words_and_the_door_and_nothi
 }
 
 #[test]
+fn the_protocols_for_agents_see_no_other_way_in_or_out() {
+    let others = ["reeve-http", "reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-model", "reeve-store"];
+    assert_never(&manifests(), &["reeve-mcp"], &others);
+}
+
+#[test]
 fn each_heavy_or_restless_crate_is_known_to_one_of_ours() {
     let manifests = manifests();
     assert_only(&manifests, "cedar-policy", &["reeve-policy"]);
@@ -90,6 +96,9 @@ fn each_heavy_or_restless_crate_is_known_to_one_of_ours() {
     assert_only(&manifests, "lettre", &["reeve-connectors"]);
     // The shapes that travel over the API describe themselves; the document itself is made in `http`.
     assert_only(&manifests, "utoipa", &["reeve-http", "reeve-types"]);
+    assert_only(&manifests, "rmcp", &["reeve-mcp"]);
+    // The two ways of one crate: the binary alone puts it between the platform and the doors.
+    assert_only(&manifests, "reeve-mcp", &["reeve"]);
     assert_only(&manifests, "bollard", &["reeve-workspace"]);
     assert_only(&manifests, "agent-client-protocol-schema", &["reeve-agents"]);
     assert_only(&manifests, "seccompiler", &["reeve-workspace"]);
