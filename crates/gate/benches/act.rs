@@ -66,6 +66,7 @@ fn gate(store: Store) -> Arc<Gate> {
 
 fn request(pid: usize) -> Request {
     Request {
+        action_id: None,
         principal: Principal::new(PrincipalKind::User, "alice", AuthMethod::ApiKey).with_roles(["dba"]),
         tool: "look".to_owned(),
         arguments: Arguments::from_iter([("pid".to_owned(), json!(pid))]),

@@ -292,6 +292,7 @@ async fn ask_gate(gate: &Arc<Gate>, tool: &'static str, target: &str, rounds: us
 
 fn request(tool: &str, arguments: Arguments) -> Request {
     Request {
+        action_id: None,
         principal: Principal::new(PrincipalKind::User, "admin", AuthMethod::ApiKey).with_roles(["admin"]),
         tool: tool.to_owned(),
         arguments,

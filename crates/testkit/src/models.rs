@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use reeve_gate::TaskCx;
 use reeve_gate::model::{ModelEvent, ModelFailure, ModelFailureKind, ModelHealth, ModelInfo, ModelStream, Models};
 use reeve_types::TenantId;
-use reeve_types::model::{Block, Prompt, Reply, StopReason, Usage};
+use reeve_types::model::{Block, ModelRole, Prompt, Reply, StopReason, Usage};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -37,6 +37,8 @@ pub struct ScriptedModels {
     script: Mutex<VecDeque<Scripted>>,
     asked: Mutex<Vec<Prompt>>,
     gate: Arc<Semaphore>,
+    /// Whether the place in the conversation chooses the answer, instead of how often it was asked.
+    by_place: bool,
 }
 
 impl ScriptedModels {
@@ -46,6 +48,18 @@ impl ScriptedModels {
             script: Mutex::new(script.into_iter().collect()),
             asked: Mutex::default(),
             gate: Arc::new(Semaphore::new(0)),
+            by_place: false,
+        })
+    }
+
+    /// A model whose answer follows from the conversation alone: it is the one after as many as it has given in it. Asked
+    /// again, as after a crash, it says the same again.
+    pub fn by_place(script: impl IntoIterator<Item = Scripted>) -> Arc<Self> {
+        Arc::new(Self {
+            script: Mutex::new(script.into_iter().collect()),
+            asked: Mutex::default(),
+            gate: Arc::new(Semaphore::new(0)),
+            by_place: true,
         })
     }
 
@@ -94,8 +108,11 @@ impl Models for ScriptedModels {
         prompt: Prompt,
         cx: &'a TaskCx,
     ) -> BoxFuture<'a, Result<ModelStream, ModelFailure>> {
+        let place = prompt.messages.iter().filter(|message| message.role == ModelRole::Assistant).count();
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(prompt);
-        let next = self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = if self.by_place { script.get(place).cloned() } else { script.pop_front() };
+        drop(script);
         let cancelled = cx.cancelled().clone();
         Box::pin(async move {
             match next.unwrap_or_else(|| Scripted::Says("(the script is over)".to_owned())) {

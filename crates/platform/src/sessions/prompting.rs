@@ -30,6 +30,8 @@ impl Sessions {
         let now = self.platform.clock().now();
         let prompt_id = PromptId::new(now, self.platform.clock().random());
         let prompt = QueuedPrompt { id: prompt_id.clone(), text: text.to_owned(), by: caller.label() };
+        // What the owner may do can have changed since the session began.
+        let owner = (caller.root().label() == row.session.owner).then(|| caller.clone());
         let (row, (position, begun)) = self
             .change(caller, id, move |row, happened| {
                 if row.session.state == SessionState::Closed {
@@ -45,6 +47,9 @@ impl Sessions {
                 let (prompt_id, text, by) = (prompt.id.clone(), prompt.text.clone(), prompt.by.clone());
                 happened.push(Happening::Prompt { prompt_id, text, by });
                 row.queue.push_back(prompt);
+                if let Some(owner) = owner {
+                    row.principal = owner;
+                }
                 let position = row.queue.len() - 1 + usize::from(row.session.state.in_turn());
                 Ok((position, turn::begin_in_row(row, happened, now)))
             })
@@ -134,14 +139,14 @@ impl Sessions {
                 None => "the session waits for nobody".to_owned(),
             }));
         };
-        if remember && yes {
+        if !yes {
+            return Ok(self.platform.deny(caller, found, reason).await?);
+        }
+        let approval = self.platform.approve(caller, found, reason, None).await?;
+        if remember {
             self.grant(caller, id, found).await?;
         }
-        Ok(if yes {
-            self.platform.approve(caller, found, reason, None).await?
-        } else {
-            self.platform.deny(caller, found, reason).await?
-        })
+        Ok(approval)
     }
 }
 

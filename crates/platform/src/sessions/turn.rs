@@ -37,6 +37,10 @@ const LOOKS_AT_ONCE: usize = 4;
 const SAME_FAILURE_MAX: usize = 3;
 /// How often the very same call may be made in one turn.
 const SAME_CALL_MAX: usize = 6;
+/// The pause after something could not be written down.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+/// Most databases that an agent is told of by name.
+const DATABASES_MAX: usize = 30;
 /// What a model is taken to read when nobody says.
 const CONTEXT_TOKENS: u32 = 128_000;
 
@@ -307,6 +311,11 @@ impl Sessions {
             Ok((_, begun)) => begun,
             Err(error) => {
                 tracing::warn!("the end of a turn was not written down: {error}");
+                // It is tried again from what is on disk, and not in a hurry.
+                tokio::select! {
+                    () = tokio::time::sleep(TRY_AGAIN) => {}
+                    () = self.core.stop.cancelled() => {}
+                }
                 false
             }
         }
@@ -726,6 +735,11 @@ fn surroundings(cx: &TurnCx) -> String {
         if !cx.session.directory.is_empty() {
             text.push_str(&format!(" You work in its directory `{}`.", cx.session.directory));
         }
+    }
+    if let Some(inventory) = cx.platform().inventory().current().filter(|inventory| !inventory.db_servers.is_empty()) {
+        let names: Vec<&str> = inventory.db_servers.keys().take(DATABASES_MAX).map(String::as_str).collect();
+        let more = if inventory.db_servers.len() > DATABASES_MAX { " and more" } else { "" };
+        text.push_str(&format!(" The databases that you can name are {}{more}.", names.join(", ")));
     }
     if let Some(target) = &cx.sessions.core.parts.options.default_target {
         text.push_str(&format!(" When no database is named, `{}` is meant.", reeve_types::mask_dsn(target)));

@@ -62,13 +62,13 @@ async fn a_turn_cut_off_at_any_event_goes_on_and_nothing_happens_twice() {
         ]
     };
     let all = {
-        let talk = Talk::with(scripted(script())).await;
+        let talk = Talk::with(reeve_testkit::models::ScriptedModels::by_place(script())).await;
         let session = talk.begin(&alice(), "go").await;
         approve_when_asked(&talk, &session.id).await;
         kinds(&talk.to_the_end(&alice(), &session.id).await).len()
     };
     for cut in 3..all as u64 + 1 {
-        let model = scripted(script());
+        let model = reeve_testkit::models::ScriptedModels::by_place(script());
         let talk = Talk::with(model.clone()).await;
         let session = talk.begin(&alice(), "go").await;
         let seen = {
@@ -79,7 +79,7 @@ async fn a_turn_cut_off_at_any_event_goes_on_and_nothing_happens_twice() {
             };
             talk.until(&alice(), &session.id, stop_at).await
         };
-        let before = talk.house.tool.runs();
+        let first = std::sync::Arc::clone(&talk.house.tool);
         let left = talk.crash().await;
         let asked_before = model.asked().len();
 
@@ -88,7 +88,7 @@ async fn a_turn_cut_off_at_any_event_goes_on_and_nothing_happens_twice() {
         let events = talk.to_the_end(&alice(), &session.id).await;
         assert!(events.len() >= seen.len(), "nothing that was told is lost");
         assert_eq!(&events[..seen.len()], &seen[..], "what was told is what is there");
-        let done = before + talk.house.tool.runs();
+        let done = first.runs() + talk.house.tool.runs();
         assert_eq!(done, 1, "cut at event {cut}: the change happened {done} times");
         let asked = events.iter().filter(|event| matches!(event.what, Happening::ModelReplied { .. })).count();
         assert!(asked <= 3 && asked_before <= 3, "cut at event {cut}: {asked} answers");
