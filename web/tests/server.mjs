@@ -4,7 +4,7 @@
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -27,9 +27,20 @@ export function reeve(data, args, input) {
   });
 }
 
+/** Models that answer from a script, one for talking and one for working on files. */
+const MODELS = `[models]
+default = "garden/talk"
+${['garden', 'coder'].map((name) => `
+[models.providers.${name}]
+kind = "replay"
+models = ["${name === 'coder' ? 'work' : 'talk'}"]
+script = ${JSON.stringify(join(here, 'models', `${name}.jsonl`))}
+`).join('')}`;
+
 /** Starts a server. `log` holds what it said; `stop` removes its workspaces, ends it and removes its directory. */
 export async function start() {
   const data = await mkdtemp(join(tmpdir(), 'reeve-web-'));
+  await writeFile(join(data, 'models.toml'), MODELS);
   const child = spawn(program, ['up', '--data-dir', data, '--listen', '127.0.0.1:0', '--policy', join(here, 'policy.yaml')], {
     env: environment,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -5,18 +5,21 @@ import type { Route } from '$lib/router.svelte';
 import type { IconName } from '$lib/ui';
 
 export interface Room {
-  name: 'workspaces' | 'ide' | 'approvals' | 'audit';
+  name: 'workspaces' | 'ide' | 'sessions' | 'approvals' | 'audit';
   /** For the window's title and the rail. */
   title: string;
   icon: IconName;
   /** Where the rail goes. */
   path: string;
+  /** After G, where it goes by the keyboard. */
+  key: string;
 }
 
 export const rail: Room[] = [
-  { name: 'workspaces', title: 'Workspaces', icon: 'cube', path: '/workspaces' },
-  { name: 'approvals', title: 'Approvals', icon: 'inbox', path: '/approvals' },
-  { name: 'audit', title: 'Audit', icon: 'audit', path: '/audit' },
+  { name: 'workspaces', title: 'Workspaces', icon: 'cube', path: '/workspaces', key: 'W' },
+  { name: 'sessions', title: 'Sessions', icon: 'chat', path: '/sessions', key: 'S' },
+  { name: 'approvals', title: 'Approvals', icon: 'inbox', path: '/approvals', key: 'A' },
+  { name: 'audit', title: 'Audit', icon: 'audit', path: '/audit', key: 'J' },
 ];
 
 export interface Shown {
@@ -28,6 +31,7 @@ export interface Shown {
 export function roomOf(route: Route): Shown | null {
   const [first, id] = route.parts;
   if (first === 'workspaces' && id && route.parts.length === 2) return { name: 'ide', props: { workspaceId: id } };
+  if (first === 'sessions' && id && route.parts.length === 2) return { name: 'sessions', props: { sessionId: id } };
   if (route.parts.length > 1) return null;
   if (first === undefined || first === 'sign-in') return { name: 'workspaces', props: {} };
   return rail.some((room) => room.name === first) ? { name: first, props: {} } : null;

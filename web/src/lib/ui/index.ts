@@ -10,6 +10,7 @@ export { default as Input } from './Input.svelte';
 export { default as Kbd } from './Kbd.svelte';
 export { default as Menu, separator, type MenuEntry, type MenuItem } from './Menu.svelte';
 export { default as Meter } from './Meter.svelte';
+export { default as NameDialog } from './NameDialog.svelte';
 export { default as RoomHead } from './RoomHead.svelte';
 export { default as Select } from './Select.svelte';
 export { default as Spinner } from './Spinner.svelte';

@@ -9,6 +9,7 @@ import { Document } from './document.svelte';
 import { WorkspaceFiles, clientId } from './files';
 import { Layout } from './layout.svelte';
 import { copyName, isWithin, join, keyOf, nameOf, parentOf, pathOf } from './paths';
+import { quoted, type Quote } from './quote';
 import { Runner } from './run.svelte';
 import { extensionsOf, goTo, mark } from './setup';
 import { Terminals } from './terminals.svelte';
@@ -40,6 +41,10 @@ export class Desk {
   /** A row that is being named: a new file or directory in it, or its own new name. */
   naming = $state<{ dir: string; key?: string; kind: 'file' | 'folder' | 'rename' } | null>(null);
   quickOpen = $state(false);
+  /** Pieces of files that go along with the next prompt. */
+  quotes = $state.raw<Quote[]>([]);
+  /** Somebody wants to type into the chat. */
+  chatAsked = $state(false);
   trashTold = $state(0);
   #stops: (() => void)[] = [];
   #clipboard: { keys: string[]; cut: boolean } = { keys: [], cut: false };
@@ -402,6 +407,22 @@ export class Desk {
 
   focusTerminal(): void {
     void tick().then(() => this.terminals.all.find(({ id }) => id === this.terminals.active)?.screen?.focus());
+  }
+
+  /** Shows the chat and takes what is selected along; hides it when that has been done already. */
+  toggleChat(): void {
+    const selected = quoted(this.active);
+    const taken = selected && this.quotes.some(({ text }) => text === selected.text);
+    if (this.layout.kept.chat && (!selected || taken)) {
+      this.layout.kept.chat = false;
+      if (this.layout.phone === 'chat') this.layout.phone = 'editor';
+      this.active?.view?.focus();
+      return;
+    }
+    if (selected && !taken) this.quotes = [...this.quotes, selected];
+    this.layout.kept.chat = true;
+    this.layout.phone = 'chat';
+    this.chatAsked = true;
   }
 
   async look(): Promise<void> {

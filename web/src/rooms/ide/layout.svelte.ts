@@ -2,7 +2,7 @@
 
 export type Side = 'explorer' | 'search' | 'ports' | 'trash';
 export type Bottom = 'terminal' | 'output' | 'problems';
-export type Phone = 'files' | 'editor' | 'terminal' | 'preview';
+export type Phone = 'files' | 'editor' | 'chat' | 'terminal' | 'preview';
 
 interface Kept {
   side: Side | null;
@@ -12,6 +12,10 @@ interface Kept {
   panel: Bottom;
   preview: boolean;
   previewWidth: number;
+  chat: boolean;
+  chatWidth: number;
+  /** The session that the chat shows. */
+  chatSession: string | null;
   wrap: boolean;
   fontSize: number;
   tabs: string[];
@@ -31,6 +35,9 @@ const DEFAULT: Kept = {
   panel: 'terminal',
   preview: false,
   previewWidth: 440,
+  chat: false,
+  chatWidth: 400,
+  chatSession: null,
   wrap: false,
   fontSize: 13,
   tabs: [],

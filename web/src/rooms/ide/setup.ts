@@ -150,8 +150,8 @@ export async function extensionsOf(document: Document, settings: { wrap: boolean
     keymap.of([
       { key: 'Mod-g', run: gotoLine, preventDefault: true },
       ...closeBracketsKeymap,
-      // Mod+Enter runs the file: the desk listens above.
-      ...defaultKeymap.filter(({ key }) => key !== 'Mod-Enter'),
+      // Mod+Enter runs the file, Mod+I is the chat: the desk listens above.
+      ...defaultKeymap.filter(({ key }) => key !== 'Mod-Enter' && key !== 'Mod-i'),
       ...searchKeymap,
       ...historyKeymap,
       ...foldKeymap,

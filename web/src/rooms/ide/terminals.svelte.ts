@@ -4,6 +4,7 @@ import type { FitAddon } from '@xterm/addon-fit';
 import type { Terminal as Screen } from '@xterm/xterm';
 import { BASE, del, get, part, post, words, ApiError } from '$lib/api';
 import { isAwaiting, type Awaiting, type OpenTerminal, type Terminal, type TerminalInput, type TerminalOutput, type Ticket } from '$lib/types';
+import type { Layout } from './layout.svelte';
 import { pathOf } from './paths';
 
 export type Link = 'connecting' | 'open' | 'lost' | 'ended';
@@ -231,4 +232,12 @@ export class Terminals {
     for (const session of this.all) session.leave();
     this.all = [];
   }
+}
+
+/** What shows terminals: the IDE's desk, or the tab of a session. */
+export interface TerminalDesk {
+  terminals: Terminals;
+  layout: Layout;
+  showTerminal(options?: { cwd?: string; fresh?: boolean; beside?: boolean }): void;
+  focusTerminal(): void;
 }

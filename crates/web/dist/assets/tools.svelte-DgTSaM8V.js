@@ -1,1 +1,0 @@
-import{Ft as e,K as t,Qt as n,Xt as r}from"./index-BvdYWaPY.js";var i=new class{#e=n(new Map);#t=!1;load(){this.#t||(this.#t=!0,t(`/tools`).then(e=>r(this.#e,new Map(e.tools.map(e=>[e.name,e]))),()=>this.#t=!1))}get names(){return[...e(this.#e).keys()].sort()}find(t){return e(this.#e).get(t)}};export{i as t};
