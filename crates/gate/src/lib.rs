@@ -43,6 +43,7 @@ mod registry;
 mod request;
 mod tool;
 pub mod model;
+pub mod relay;
 pub mod workspace;
 
 pub use act::{act_digest, masked_arguments};

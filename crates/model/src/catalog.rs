@@ -116,6 +116,14 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Every provider that is reached over HTTP, with the models that may be asked for.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&str, &Provider, &[String])> {
+        self.providers.iter().filter_map(|(name, entry)| match &*entry.source {
+            Source::Server(server) => Some((name.as_str(), &**server, entry.models.as_slice())),
+            Source::Replay(_) => None,
+        })
+    }
+
     /// Provider and model behind an alias or a name.
     fn place<'a>(&'a self, name: &'a str) -> Result<(&'a str, &'a str), String> {
         self.split(self.aliases.get(name).map_or(name, String::as_str))

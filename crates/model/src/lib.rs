@@ -11,6 +11,7 @@ mod draft;
 mod patience;
 mod prices;
 mod provider;
+mod relay;
 mod replay;
 mod sse;
 mod trouble;

@@ -179,6 +179,50 @@ impl Provider {
         Ok(self.client.post(url).headers(headers).body(body))
     }
 
+    /// How it is spoken to.
+    pub(crate) fn kind(&self) -> ProviderKind {
+        self.kind
+    }
+
+    /// How long each part of an answer may take.
+    pub(crate) fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Whether anybody at all could ask it.
+    pub(crate) fn lacks_every_key(&self) -> bool {
+        self.is_vendor && self.key.is_none() && self.tenant_keys.is_empty()
+    }
+
+    /// Somebody else's request, with the tenant's key. `path` begins with `/` and is a path of the provider's API.
+    pub(crate) fn foreign(
+        &self,
+        tenant: &TenantId,
+        method: reqwest::Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: bytes::Bytes,
+    ) -> Option<reqwest::RequestBuilder> {
+        let url = Url::parse(&format!("{}{path}", self.base)).ok()?;
+        for (name, value) in self.dialect.headers() {
+            headers.entry(*name).or_insert(HeaderValue::from_static(value));
+        }
+        if let Some(key) = self.key(tenant) {
+            let (name, before) = self.dialect.key_header();
+            headers.insert(name, sensitive(&format!("{before}{}", key.expose_secret()))?);
+        }
+        headers.extend(self.headers.clone());
+        Some(self.client.request(method, url).headers(headers).body(body))
+    }
+
+    /// A text of the provider's without the key that it may have repeated.
+    pub(crate) fn without_key(&self, tenant: &TenantId, text: &str) -> String {
+        match self.key(tenant).map(|key| key.expose_secret()).filter(|key| !key.is_empty()) {
+            Some(key) => text.replace(key, MASK),
+            None => text.to_owned(),
+        }
+    }
+
     fn check_type(&self, response: &Response) -> Result<(), Trouble> {
         let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -302,7 +346,7 @@ async fn refusal(mut response: Response, key: Option<&SecretString>, cx: &TaskCx
 }
 
 /// In words, and without the address that the client's own text would name.
-fn why(error: &reqwest::Error) -> &'static str {
+pub(crate) fn why(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
         "did not accept the connection in time"
     } else if error.is_connect() {
