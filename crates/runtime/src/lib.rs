@@ -10,6 +10,7 @@ pub mod dial;
 mod environment;
 mod executions;
 pub mod files;
+pub mod forward;
 mod hardening;
 mod http;
 mod languages;

@@ -9,6 +9,7 @@ mod files_archives;
 mod files_finding;
 mod files_kept;
 mod files_watching;
+mod forward;
 mod hardening;
 mod languages;
 mod pipes;

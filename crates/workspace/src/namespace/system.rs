@@ -56,8 +56,8 @@ pub struct Toolchain {
     pub from: PathBuf,
     /// Where workspaces see it: a directory below `/opt`.
     pub inside: PathBuf,
-    /// The directory in it whose programs are found by name.
-    pub programs: PathBuf,
+    /// The directory in it whose programs are found by name; with `None` they are named by their paths.
+    pub programs: Option<PathBuf>,
 }
 
 /// Toolchains that the owner of a home directory has installed: Rust by rustup.
@@ -74,7 +74,7 @@ pub fn find_toolchains(home: &Path) -> Vec<Toolchain> {
         all.into_iter().next()
     };
     let rust = default.filter(|path| path.is_dir()).or_else(first).filter(|path| path.join("bin/cargo").is_file());
-    let seen = |from: PathBuf| Toolchain { from, inside: "/opt/rust".into(), programs: "bin".into() };
+    let seen = |from: PathBuf| Toolchain { from, inside: "/opt/rust".into(), programs: Some("bin".into()) };
     rust.into_iter().map(seen).collect()
 }
 
@@ -107,7 +107,9 @@ impl System {
         let mut path = String::from("/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
         for toolchain in toolchains {
             bind(&mut arguments, &reachable_directory(layout, &toolchain.from)?, &toolchain.inside);
-            path = format!("{}:{path}", toolchain.inside.join(&toolchain.programs).display());
+            if let Some(programs) = &toolchain.programs {
+                path = format!("{}:{path}", toolchain.inside.join(programs).display());
+            }
         }
         Ok(Self { arguments, path })
     }
