@@ -17,11 +17,13 @@ use reeve_types::event::{OutcomePart, PolicyPart};
 use reeve_types::limits::ARGUMENTS_BYTES_MAX;
 use reeve_types::{
     ActionClass, ActionId, ActionState, Arguments, Decision, Digest, Effect, Event, EventType, Measured, Obligations,
-    PolicyRequest, Resource, ToolSpec, canonical_json,
+    PolicyRequest, Resource, ToolSpec, TraceId, canonical_json,
 };
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::field::{Empty, display};
+use tracing::{Instrument as _, Span};
 
 use crate::registry::Registered;
 use crate::{
@@ -123,7 +125,8 @@ impl Gate {
     /// Carries one act from request to record. A caller that goes away ends nothing: the act goes on by itself.
     pub async fn submit(self: &Arc<Self>, request: Request) -> Result<Submission, Refusal> {
         let gate = Arc::clone(self);
-        self.on_task(async move { gate.admit_and_run(request).await }).await
+        let span = span_of(self.known(&request.tool), &request.trace_id);
+        self.on_task(async move { gate.admit_and_run(request).await }.instrument(span)).await
     }
 
     /// Runs an act that people have approved, if it is still the same act.
@@ -213,6 +216,9 @@ impl Gate {
         let action_id = invoked.action_id.clone().unwrap_or_else(|| ActionId::new(now, self.clock.random()));
         decided.action_id = Some(action_id.clone());
 
+        let span = Span::current();
+        span.record("reeve.decision", decision.effect.as_str());
+        span.record("reeve.action_id", display(&action_id));
         match decision.effect {
             Effect::Deny => self.refuse(&asked, &policy, decision, vec![invoked, decided]).await,
             Effect::RequireApproval => self.ask_people(&act, action_id, decision, vec![invoked, decided]).await,
@@ -223,6 +229,11 @@ impl Gate {
                 Ok(Submission::Done(completed))
             }
         }
+    }
+
+    /// The tool's name, if it is one: what callers make up stands in no span.
+    fn known(&self, tool: &str) -> &str {
+        self.registry.spec(tool).map_or("unknown", |spec| &spec.name)
     }
 
     fn lookup(&self, name: &str) -> Result<&Registered, Refusal> {
@@ -313,6 +324,22 @@ impl Act<'_> {
             purpose: self.request.purpose,
         }
     }
+}
+
+/// The span of one act, for traces (GenAI conventions). It holds names and ids, never arguments or results.
+fn span_of(tool: &str, trace_id: &TraceId) -> Span {
+    tracing::debug_span!(
+        "execute_tool",
+        otel.kind = "internal",
+        otel.name = format!("execute_tool {tool}"),
+        otel.status_code = Empty,
+        gen_ai.operation.name = "execute_tool",
+        gen_ai.tool.name = tool,
+        reeve.trace_id = %trace_id,
+        reeve.action_id = Empty,
+        reeve.decision = Empty,
+        reeve.outcome = Empty,
+    )
 }
 
 fn check_arguments(entry: &Registered, arguments: &Arguments) -> Result<(), Refusal> {

@@ -1,5 +1,7 @@
 //! Numbers for Prometheus. Labels hold routes, methods and statuses: never a name of a person, target or tool.
 
+mod agents;
+
 use std::time::Duration;
 
 use axum::http::Method;
@@ -195,6 +197,7 @@ async fn session_numbers(platform: &Platform) -> Result<(Registry, Registry), St
             active.inc_by(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
+    agents::register(platform, &mut own, &mut aegis);
     Ok((own, aegis))
 }
 

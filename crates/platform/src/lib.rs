@@ -13,6 +13,7 @@ pub mod explain;
 pub mod identity;
 pub mod inventory;
 pub mod journeys;
+pub mod latency;
 pub mod notify;
 pub mod permissions;
 pub mod policies;

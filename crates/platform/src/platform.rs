@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::identity::Identity;
 use crate::inventory::InventoryHolder;
-use crate::notify::Channel;
+use crate::notify::{Channel, NoticeCounts};
 use crate::policies::Policies;
 
 /// Why the platform did not do what it was asked.
@@ -104,12 +104,13 @@ pub struct Platform {
     pub(crate) parts: Arc<PlatformParts>,
     workspaces: Option<crate::workspaces::Workspaces>,
     sessions: Option<Arc<crate::sessions::Core>>,
+    notices: Arc<NoticeCounts>,
 }
 
 impl Platform {
     /// A platform of these parts. Nothing runs yet; see [`Platform::run`].
     pub fn new(parts: PlatformParts) -> Self {
-        Self { parts: Arc::new(parts), workspaces: None, sessions: None }
+        Self { parts: Arc::new(parts), workspaces: None, sessions: None, notices: Arc::default() }
     }
 
     /// The same platform with workspaces, whose tools the gate has.
@@ -171,6 +172,11 @@ impl Platform {
     /// How people are told, by name.
     pub fn channel_names(&self) -> Vec<&'static str> {
         self.parts.channels.iter().map(|channel| channel.name()).collect()
+    }
+
+    /// What became of tries to tell people since the process began.
+    pub fn notices(&self) -> &NoticeCounts {
+        &self.notices
     }
 
     /// A new journey whose prefix says where it began.

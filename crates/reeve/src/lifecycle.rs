@@ -35,6 +35,7 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
         tracing::warn!("{warning}");
     }
     let Built { platform, router, first_start, drivers, mcp, .. } = boot::build(&config).await?;
+    let router = if config.otel.is_some() { crate::telemetry::traced(router) } else { router };
     let listeners = bind(&config.listen).await?;
     let addresses: Vec<String> =
         listeners.iter().filter_map(|l| l.local_addr().ok()).map(|address| format!("http://{address}")).collect();

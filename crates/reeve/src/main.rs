@@ -11,6 +11,7 @@ mod lifecycle;
 mod logging;
 mod names;
 mod render;
+mod telemetry;
 mod term;
 
 use std::process::ExitCode;

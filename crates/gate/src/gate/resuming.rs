@@ -12,9 +12,10 @@ use reeve_types::{
     ToolOutput,
 };
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::asking::approval_part;
-use super::{Act, Gate, refusal};
+use super::{Act, Gate, refusal, span_of};
 use crate::registry::Registered;
 use crate::{
     Completed, Entry, Expectation, Permitted, ProbeVerdict, Refusal, Request, ResumableAct, StoredAction, TaskCx,
@@ -42,7 +43,10 @@ impl Gate {
                 let act = Act { spec, class: action.action_class, resource: &action.resource, request: &request, now };
                 let call = act.call(action_id.clone());
                 let expect = vec![Expectation::ActionIn(action_id.clone(), ActionState::Approved)];
-                self.run_recorded(&act, entry, call, obligations, expect, vec![]).await
+                let span = span_of(&spec.name, &request.trace_id);
+                span.record("reeve.action_id", tracing::field::display(action_id));
+                span.record("reeve.decision", "approved");
+                self.run_recorded(&act, entry, call, obligations, expect, vec![]).instrument(span).await
             }
         }
     }

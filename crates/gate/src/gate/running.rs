@@ -103,12 +103,17 @@ impl Gate {
                 Err(ToolFailure::new(cut_off, format!("`{}` was cut off because the server stopped", act.spec.name)))
             }
         };
-        let counter = match &outcome {
-            Ok(_) => &self.counters.succeeded,
-            Err(f) if f.kind == FailureKind::Unknown => &self.counters.unknown,
-            Err(_) => &self.counters.failed,
+        let (counter, word) = match &outcome {
+            Ok(_) => (&self.counters.succeeded, "succeeded"),
+            Err(f) if f.kind == FailureKind::Unknown => (&self.counters.unknown, "unknown"),
+            Err(_) => (&self.counters.failed, "failed"),
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let span = tracing::Span::current();
+        span.record("reeve.outcome", word);
+        if outcome.is_err() {
+            span.record("otel.status_code", "error");
+        }
         Completed { action_id, trace_id, event_id: None, outcome }
     }
 

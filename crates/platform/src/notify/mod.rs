@@ -6,14 +6,17 @@
 pub mod wording;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use reeve_store::{Delivery, StoredEvent};
 use reeve_types::{ApprovalStatus, Event, EventType};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
+use crate::latency::{BUCKETS_MS, Latency};
 use crate::{Platform, PlatformError};
 
 /// How often a notice is tried before it is given up.
@@ -89,6 +92,40 @@ pub trait Channel: Send + Sync {
 
     /// Tells. An error is a sentence that names no secret; it is tried again later.
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), String>>;
+}
+
+/// What became of tries to tell people, for metrics; they start at zero with the process.
+#[derive(Debug)]
+pub struct NoticeCounts {
+    webhooks_sent: AtomicU64,
+    webhooks_failed: AtomicU64,
+    /// How long channels took to take a notice, or to fail to.
+    pub latency: Latency,
+}
+
+impl Default for NoticeCounts {
+    fn default() -> Self {
+        Self {
+            webhooks_sent: AtomicU64::new(0),
+            webhooks_failed: AtomicU64::new(0),
+            latency: Latency::new(&BUCKETS_MS),
+        }
+    }
+}
+
+impl NoticeCounts {
+    fn count(&self, channel: &str, arrived: bool, took: Duration) {
+        self.latency.observe(took);
+        if channel == "webhook" {
+            let counter = if arrived { &self.webhooks_sent } else { &self.webhooks_failed };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Webhooks that took a notice, and tries that failed.
+    pub fn webhooks(&self) -> (u64, u64) {
+        (self.webhooks_sent.load(Ordering::Relaxed), self.webhooks_failed.load(Ordering::Relaxed))
+    }
 }
 
 impl Platform {
@@ -207,10 +244,28 @@ impl Platform {
         let channel = self.channel(&delivery.channel).ok_or("this channel is not set up any more")?;
         let notice: Notice =
             serde_json::from_str(&delivery.payload).map_err(|e| format!("the notice cannot be read: {e}"))?;
-        match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).await {
+        let event = match notice.event_type {
+            NoticeKind::ApprovalCreated => "approval_created",
+            NoticeKind::ApprovalResolved => "approval_resolved",
+        };
+        let span = tracing::debug_span!(
+            parent: None,
+            "channel",
+            otel.kind = "internal",
+            otel.name = format!("channel.{}.{event}", channel.name()),
+            otel.status_code = tracing::field::Empty,
+            reeve.notice.attempt = delivery.attempts + 1,
+        );
+        let began = Instant::now();
+        let told = match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).instrument(span.clone()).await {
             Ok(told) => told,
             Err(_) => Err(format!("no answer within {} s", TRY_LIMIT.as_secs())),
+        };
+        self.notices().count(channel.name(), told.is_ok(), began.elapsed());
+        if told.is_err() {
+            span.record("otel.status_code", "error");
         }
+        told
     }
 
     fn channel(&self, name: &str) -> Option<&Arc<dyn Channel>> {

@@ -8,6 +8,7 @@ use reeve_types::{
     ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, EventId, Origin, ToolOutput,
 };
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::turn::{Stop, TurnCx};
 use crate::PlatformError;
@@ -65,7 +66,8 @@ impl TurnCx {
             session: SessionPart { id: self.id.to_string(), agent_name: self.session.agent.clone() },
             user_query: String::new(),
         };
-        match platform.gate().submit(request).await {
+        // A program's calls come by a way of their own; they belong to the turn all the same.
+        match platform.gate().submit(request).instrument(self.span.clone()).await {
             Ok(Submission::Done(completed)) => Ok(match completed.outcome {
                 Ok(output) => Outcome::of(output, completed.event_id),
                 Err(failure) => {
@@ -98,6 +100,7 @@ impl TurnCx {
         let id = approval.approval_id.clone();
         if self.is_granted(&approval) && approval.status == ApprovalStatus::Pending {
             let reason = "allowed for the whole session";
+            self.sessions.core.counts.not_asked();
             match self.platform().approve(&self.owner, &id, reason, None).await {
                 Ok(_) | Err(PlatformError::Conflict(_)) => {}
                 Err(error) => tracing::warn!(session.id = %self.id, "a grant could not be used: {error}"),
@@ -105,7 +108,11 @@ impl TurnCx {
         } else {
             self.note_waiting(call_id, &approval).await?;
         }
+        let asked = !self.is_granted(&approval);
         let settled = self.answer_to(&id).await?;
+        if asked {
+            self.sessions.core.counts.answered(&settled);
+        }
         self.note_answered(call_id, &settled).await?;
         match settled.status {
             ApprovalStatus::Approved => self.wait_for_end(&settled.action_id).await,

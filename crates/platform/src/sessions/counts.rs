@@ -198,7 +198,11 @@ impl SessionCounts {
 
     /// Calls of models by what came of them.
     pub fn model_calls(&self) -> [(&'static str, u64); 3] {
-        [("answered", of(&self.models_answered)), ("failed", of(&self.models_failed)), ("retried", of(&self.models_retried))]
+        [
+            ("answered", of(&self.models_answered)),
+            ("failed", of(&self.models_failed)),
+            ("retried", of(&self.models_retried)),
+        ]
     }
 
     /// Tokens of models by what they were.

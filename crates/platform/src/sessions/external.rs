@@ -14,6 +14,7 @@ use reeve_types::session::{FileDiff, Happening, PermissionMode, TurnEnd};
 use reeve_types::workspace::processes::{ExecRequest, ExecResult};
 use reeve_types::{ActionId, ProblemCode, SessionId, WorkspaceId, WorkspacePath};
 use serde_json::{Value, json};
+use tracing::Instrument as _;
 
 use super::permission::PERMISSION_TOOL;
 use super::turn::{Never, Stop, TurnCx};
@@ -297,8 +298,14 @@ impl ExternalPeer for Peer {
             let looks = matches!(asked.kind.as_str(), "read" | "search" | "think");
             match cx.mode() {
                 PermissionMode::Plan if !looks => return Choice::Reject,
-                PermissionMode::Auto => return Choice::Allow,
-                PermissionMode::AcceptEdits if matches!(asked.kind.as_str(), "edit" | "move") => return Choice::Allow,
+                PermissionMode::Auto => {
+                    self.sessions.core.counts.not_asked();
+                    return Choice::Allow;
+                }
+                PermissionMode::AcceptEdits if matches!(asked.kind.as_str(), "edit" | "move") => {
+                    self.sessions.core.counts.not_asked();
+                    return Choice::Allow;
+                }
                 _ => {}
             }
             let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
@@ -416,7 +423,14 @@ impl Sessions {
 
     async fn prompt_external(&self, cx: &TurnCx, live: &Live, text: &str) -> Result<(TurnEnd, String), Stop> {
         let failed = |failure: ExternalFailure| Stop::Ended(TurnEnd::Failed, failure.message);
-        let mut prompt = live.link.prompt(text);
+        let span = tracing::debug_span!(
+            "acp.json_rpc.request",
+            otel.kind = "client",
+            rpc.system = "jsonrpc",
+            rpc.method = "session/prompt",
+            session.id = %cx.id,
+        );
+        let mut prompt = live.link.prompt(text).instrument(span);
         tokio::select! {
             ended = &mut prompt => return ended.map_err(failed),
             () = cx.stopped() => {}
@@ -464,7 +478,18 @@ impl Sessions {
             mode: cx.mode(),
         };
         let asked_to_resume = wanted.resume.is_some();
-        let opened = agents.open(wanted, Arc::clone(&peer) as Arc<dyn ExternalPeer>).await;
+        let span = tracing::debug_span!(
+            "acp.child_process.spawn",
+            otel.kind = "internal",
+            otel.status_code = tracing::field::Empty,
+            gen_ai.agent.name = %row.session.agent,
+            session.id = %cx.id,
+        );
+        let opened = agents.open(wanted, Arc::clone(&peer) as Arc<dyn ExternalPeer>).instrument(span.clone()).await;
+        if opened.is_err() {
+            span.record("otel.status_code", "error");
+        }
+        drop(span);
         let opened = opened.map_err(|failure| failed(failure.message))?;
         let mut happened = Vec::new();
         if asked_to_resume && !opened.resumed {

@@ -7,6 +7,7 @@ use reeve_types::model::Usage;
 use reeve_types::session::{Grant, Happening, PermissionMode, Session, SessionState, TITLE_CHARS_MAX};
 use reeve_types::{ApprovalId, Digest, EventType, Principal, ProblemCode, SessionId, WorkspaceId};
 use serde::{Deserialize, Serialize};
+use tracing::field::{Empty, display};
 
 use super::{NO_MODEL, SessionError, Sessions};
 use crate::Permission;
@@ -84,6 +85,24 @@ impl Sessions {
     ///
     /// There is no such agent, it cannot be used now, or it lacks the workspace it needs.
     pub async fn create(&self, caller: &Principal, wanted: NewSessionWanted) -> Result<Session, SessionError> {
+        let prompt = wanted.prompt.clone();
+        let made = self.make(caller, wanted).await?;
+        match prompt {
+            None => Ok(made),
+            Some(text) => {
+                self.prompt(caller, &made.id, &text).await?;
+                self.get(caller, &made.id).await
+            }
+        }
+    }
+
+    #[tracing::instrument(
+        level = "debug",
+        name = "session.create",
+        skip_all,
+        fields(otel.kind = "internal", session.id = Empty, gen_ai.agent.name = Empty)
+    )]
+    async fn make(&self, caller: &Principal, wanted: NewSessionWanted) -> Result<Session, SessionError> {
         let default = if wanted.workspace_id.is_some() { "coder" } else { "general" };
         let name = wanted.agent.as_deref().filter(|name| !name.is_empty()).unwrap_or(default);
         let agents = self.agents(&caller.tenant);
@@ -157,13 +176,10 @@ impl Sessions {
         self.record(&row, "session.create").await?;
         let (row, events) = self.platform.store().add_session(NewSession { row, events: vec![created] }, now).await?;
         self.tell(&row, events);
-        match wanted.prompt {
-            None => Ok(row.session),
-            Some(text) => {
-                self.prompt(caller, &row.session.id, &text).await?;
-                self.get(caller, &row.session.id).await
-            }
-        }
+        let span = tracing::Span::current();
+        span.record("session.id", display(&row.session.id));
+        span.record("gen_ai.agent.name", row.session.agent.as_str());
+        Ok(row.session)
     }
 
     /// One session.
@@ -233,6 +249,12 @@ impl Sessions {
     /// # Errors
     ///
     /// It is closed already.
+    #[tracing::instrument(
+        level = "debug",
+        name = "session.kill",
+        skip_all,
+        fields(otel.kind = "internal", session.id = %id)
+    )]
     pub async fn kill(&self, caller: &Principal, id: &SessionId, reason: &str) -> Result<Session, SessionError> {
         let (by, reason) = (caller.label(), reason.chars().take(500).collect::<String>());
         let row = self.visible(caller, id).await?;

@@ -6,6 +6,7 @@
 
 mod asking;
 mod claims;
+mod counts;
 mod definitions;
 mod external;
 mod feed;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{Permission, Platform, PlatformError};
 
+pub use counts::SessionCounts;
 pub use definitions::{AgentDefinition, AgentLimits, DefinitionError, Definitions};
 pub use external::{
     Choice, ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile,
@@ -127,6 +129,7 @@ pub struct AgentInfo {
 pub(crate) struct Core {
     parts: SessionsParts,
     feeds: feed::Feeds,
+    counts: SessionCounts,
     turns: Mutex<HashMap<SessionId, CancellationToken>>,
     /// Live external agents, by session.
     links: tokio::sync::Mutex<HashMap<SessionId, Arc<external::Live>>>,
@@ -139,6 +142,7 @@ impl Core {
     pub(crate) fn new(parts: SessionsParts) -> Self {
         Self {
             feeds: feed::Feeds::default(),
+            counts: SessionCounts::default(),
             turns: Mutex::default(),
             links: tokio::sync::Mutex::default(),
             room: Arc::new(tokio::sync::Semaphore::new(parts.options.turns.max(1))),
@@ -168,6 +172,11 @@ impl Sessions {
     /// The tools that sessions bring to the gate.
     pub fn tools() -> Vec<Arc<dyn Tool>> {
         vec![permission_tool()]
+    }
+
+    /// What sessions have done since the process began.
+    pub fn counts(&self) -> &SessionCounts {
+        &self.core.counts
     }
 
     /// The models that a tenant's sessions can use.
@@ -255,6 +264,7 @@ impl Sessions {
     }
 
     fn tell(&self, row: &StoredSession, events: Vec<SessionEvent>) {
+        self.core.counts.take(&events);
         self.core.feeds.tell(row, events);
     }
 }

@@ -18,7 +18,8 @@ use reeve_types::{
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::asking::Outcome;
 use super::definitions::AgentDefinition;
@@ -100,23 +101,48 @@ pub(super) struct TurnCx {
     pub(super) principal: Principal,
     pub(super) trace_id: TraceId,
     pub(super) cancel: CancellationToken,
+    /// What the turn's acts and calls of models belong to in traces.
+    pub(super) span: Span,
     grants: std::sync::Mutex<(Vec<Grant>, PermissionMode)>,
 }
 
 impl TurnCx {
-    pub(super) fn new(sessions: &Sessions, row: &StoredSession, turn: &OpenTurn, cancel: CancellationToken) -> Self {
+    /// `begun_by` is the span of the request that began the turn, where one did.
+    pub(super) fn new(
+        sessions: &Sessions,
+        row: &StoredSession,
+        turn: &OpenTurn,
+        cancel: CancellationToken,
+        begun_by: Option<Span>,
+    ) -> Self {
         let mut principal = Principal::new(PrincipalKind::Agent, &row.session.agent, row.principal.auth_method);
         principal.tenant = row.principal.tenant.clone();
         principal.roles.clone_from(&row.principal.root().roles);
         principal.on_behalf_of = Some(Box::new(row.principal.clone()));
+        let trace_id = sessions.platform.new_trace("ses");
+        let span = tracing::debug_span!(
+            parent: begun_by.and_then(|span| span.id()),
+            "invoke_agent",
+            otel.kind = "internal",
+            otel.name = format!("invoke_agent {}", row.session.agent),
+            otel.status_code = Empty,
+            gen_ai.operation.name = "invoke_agent",
+            gen_ai.agent.name = %row.session.agent,
+            gen_ai.conversation.id = %row.session.id,
+            session.id = %row.session.id,
+            reeve.turn = turn.number,
+            reeve.turn.end = Empty,
+            reeve.trace_id = %trace_id,
+        );
         Self {
             id: row.session.id.clone(),
             number: turn.number,
             session: row.session.clone(),
             owner: row.principal.clone(),
             principal,
-            trace_id: sessions.platform.new_trace("ses"),
+            trace_id,
             cancel,
+            span,
             grants: std::sync::Mutex::new((row.session.grants.clone(), row.session.mode)),
             sessions: sessions.clone(),
         }
@@ -226,8 +252,8 @@ impl Sessions {
     pub(super) fn take_up(&self, row: StoredSession) {
         let this = self.clone();
         let id = row.session.id.clone();
-        let span = tracing::info_span!("session", session.id = %id, session.agent = %row.session.agent);
-        self.core.tasks.spawn(async move { this.drive(row.session.tenant, id).await }.instrument(span));
+        let begun_by = Span::current();
+        self.core.tasks.spawn(async move { this.drive(row.session.tenant, id, begun_by).await });
     }
 
     /// Tells the turn in flight to end.
@@ -237,7 +263,7 @@ impl Sessions {
         }
     }
 
-    async fn drive(&self, tenant: TenantId, id: SessionId) {
+    async fn drive(&self, tenant: TenantId, id: SessionId, begun_by: Span) {
         let cancel = CancellationToken::new();
         {
             // Two drivers of one session must not be.
@@ -252,8 +278,10 @@ impl Sessions {
             () = self.core.stop.cancelled() => { lock(&self.core.turns).remove(&id); return; }
         };
         let mut cancel = cancel;
+        // Turns of prompts that waited are traces of their own.
+        let mut begun_by = Some(begun_by);
         loop {
-            let going_on = self.drive_one(&tenant, &id, &cancel).await;
+            let going_on = self.drive_one(&tenant, &id, &cancel, begun_by.take()).await;
             let mut turns = lock(&self.core.turns);
             if !going_on {
                 turns.remove(&id);
@@ -272,7 +300,13 @@ impl Sessions {
     }
 
     /// Drives the turn in flight to its end. Returns whether another has begun.
-    async fn drive_one(&self, tenant: &TenantId, id: &SessionId, cancel: &CancellationToken) -> bool {
+    async fn drive_one(
+        &self,
+        tenant: &TenantId,
+        id: &SessionId,
+        cancel: &CancellationToken,
+        begun_by: Option<Span>,
+    ) -> bool {
         let row = match self.platform.store().session(tenant, id).await {
             Ok(Some(row)) => row,
             Ok(None) => return false,
@@ -285,18 +319,31 @@ impl Sessions {
         if turn.cancelled {
             cancel.cancel();
         }
-        let cx = Arc::new(TurnCx::new(self, &row, &turn, cancel.clone()));
-        let stop = match self.core.parts.definitions.get(&row.session.agent) {
-            Some(definition) => run_own(&cx, definition, turn.began_at).await,
-            None => self.run_external(&cx, &row, &turn).await,
+        let cx = Arc::new(TurnCx::new(self, &row, &turn, cancel.clone(), begun_by));
+        // This one is for log lines: which session they speak of.
+        let session =
+            tracing::info_span!(parent: &cx.span, "session", session.id = %id, session.agent = %row.session.agent);
+        let stop = async {
+            match self.core.parts.definitions.get(&row.session.agent) {
+                Some(definition) => run_own(&cx, definition, turn.began_at).await,
+                None => self.run_external(&cx, &row, &turn).await,
+            }
         };
+        let stop = stop.instrument(session.clone()).instrument(cx.span.clone()).await;
         let (end, reason) = match stop {
             Err(Stop::Ended(end, reason)) => (end, reason),
             Err(Stop::Cancelled) => (TurnEnd::Cancelled, String::new()),
             Err(Stop::Paused | Stop::Superseded) => return false,
             Ok(never) => match never {},
         };
-        tracing::info!(turn = turn.number, end = ?end, "a turn has ended{}", if reason.is_empty() { String::new() } else { format!(": {reason}") });
+        cx.span.record("reeve.turn.end", word_of(end));
+        if end == TurnEnd::Failed {
+            cx.span.record("otel.status_code", "error");
+        }
+        cx.span.in_scope(|| session.in_scope(|| {
+            tracing::info!(turn = turn.number, end = ?end, "a turn has ended{}", if reason.is_empty() { String::new() } else { format!(": {reason}") });
+        }));
+        drop((session, cx));
         let (now, number) = (self.platform.clock().now(), turn.number);
         let ended = self
             .alter(tenant, id, move |row, happened| {
@@ -319,6 +366,16 @@ impl Sessions {
                 false
             }
         }
+    }
+}
+
+fn word_of(end: TurnEnd) -> &'static str {
+    match end {
+        TurnEnd::Completed => "completed",
+        TurnEnd::Cancelled => "cancelled",
+        TurnEnd::LimitReached => "limit_reached",
+        TurnEnd::Refused => "refused",
+        TurnEnd::Failed => "failed",
     }
 }
 
@@ -695,19 +752,34 @@ async fn ask_model(
 
     let clock = cx.platform().clock().clone();
     let task = TaskCx::new(clock, cx.cancel.child_token(), cx.sessions.core.parts.options.model_timeout);
-    let span = tracing::info_span!(
+    let named = model.as_deref().or(info.map(|info| info.name.as_str())).unwrap_or("default");
+    let span = tracing::debug_span!(
         "chat",
         otel.kind = "client",
+        otel.name = format!("chat {named}"),
+        otel.status_code = Empty,
         gen_ai.operation.name = "chat",
-        gen_ai.request.model = model.as_deref().unwrap_or("default"),
-        gen_ai.response.model = tracing::field::Empty,
-        gen_ai.usage.input_tokens = tracing::field::Empty,
-        gen_ai.usage.output_tokens = tracing::field::Empty,
+        gen_ai.provider.name = info.map(|info| info.kind),
+        gen_ai.conversation.id = %cx.id,
+        gen_ai.request.model = named,
+        gen_ai.response.model = Empty,
+        gen_ai.usage.input_tokens = Empty,
+        gen_ai.usage.output_tokens = Empty,
     );
-    let reply = hear(cx, call, model.as_deref(), prompt, &task).instrument(span.clone()).await?;
+    let counts = &cx.sessions.core.counts;
+    let asked_at = Instant::now();
+    let heard = hear(cx, call, model.as_deref(), prompt, &task).instrument(span.clone()).await;
+    let reply = heard.inspect_err(|stop| {
+        if matches!(stop, Stop::Ended(..)) {
+            counts.model_failed();
+            span.record("otel.status_code", "error");
+        }
+    })?;
+    counts.model_latency.observe(asked_at.elapsed());
     span.record("gen_ai.response.model", reply.model.as_str());
     span.record("gen_ai.usage.input_tokens", reply.usage.input_tokens);
     span.record("gen_ai.usage.output_tokens", reply.usage.output_tokens);
+    drop(span);
     let mut happened = Vec::new();
     let text = text_of(&reply.blocks);
     if !text.is_empty() {

@@ -25,12 +25,14 @@ mod workspaces;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::client::{Answer, Ask, Client, Reach};
 use crate::config::{Config, ConfigErrors, Flag, Surroundings};
 use crate::exit::{self, CODES_HELP, Failure, Outcome};
+use crate::telemetry::Telemetry;
 use crate::term::Term;
 
 const EXAMPLES: &str = "\
@@ -149,6 +151,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, cla
     Cli::try_parse_from(args)
 }
 
+/// What the last spans have to reach the collector when the server ends.
+const SPANS_CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
 /// What a command works with.
 pub(crate) struct Session {
     pub(crate) term: Term,
@@ -231,7 +236,7 @@ async fn dispatch(cli: Cli, term: &mut Term) -> Outcome {
     }
     let around = around?;
     let config = crate::config::load(&around, &cli.flags())?;
-    crate::logging::start(&config.log, matches!(cli.command, Command::Up(_)));
+    let telemetry = start_logging(&config, matches!(cli.command, Command::Up(_)));
     let json = cli.globals.wants_json();
     let own = std::mem::replace(term, Term::silent());
     let mut session = Session { term: own, config, json, client: None };
@@ -241,7 +246,20 @@ async fn dispatch(cli: Cli, term: &mut Term) -> Outcome {
     if let Some(client) = client {
         client.close().await;
     }
+    if let Some(telemetry) = telemetry {
+        telemetry.close(SPANS_CLOSE_LIMIT).await;
+    }
     outcome
+}
+
+/// Only a server is traced. One whose spans cannot be sent serves all the same.
+fn start_logging(config: &Config, is_server: bool) -> Option<Telemetry> {
+    let telemetry = config.otel.as_ref().filter(|_| is_server).map(Telemetry::start).transpose();
+    crate::logging::start(&config.log, is_server, telemetry.as_ref().ok().and_then(Option::as_ref));
+    telemetry.unwrap_or_else(|error| {
+        tracing::warn!("no traces are sent: {error:#}");
+        None
+    })
 }
 
 async fn run_command(command: Command, session: &mut Session) -> Outcome {

@@ -15,7 +15,7 @@ use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
     ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
-    NotifyConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, VerifyConfig, WorkspacesConfig,
+    NotifyConfig, OtelConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, VerifyConfig, WorkspacesConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -97,6 +97,7 @@ impl Check<'_> {
             workspaces: self.workspaces(),
             shutdown: self.shutdown(),
             log: self.log(),
+            otel: self.otel(),
             client,
             warnings,
             listen,
@@ -156,6 +157,17 @@ impl Check<'_> {
             Ok(_) | Err(_) => {
                 let message = format!("`{text}` is not a number from {} to {}", range.start(), range.end());
                 self.complain(&self.source(key), message, "");
+                default
+            }
+        }
+    }
+
+    fn fraction(&mut self, key: &str, default: f64) -> f64 {
+        let Some(text) = self.text(key) else { return default };
+        match f64::from_str(&text) {
+            Ok(number) if (0.0..=1.0).contains(&number) => number,
+            Ok(_) | Err(_) => {
+                self.complain(&self.source(key), format!("`{text}` is not a number from 0 to 1"), "");
                 default
             }
         }
@@ -428,6 +440,16 @@ impl Check<'_> {
             }
         };
         LogConfig { level, format }
+    }
+
+    fn otel(&mut self) -> Option<OtelConfig> {
+        let enabled = self.switch("otel.enabled");
+        let config = OtelConfig {
+            endpoint: self.url("otel.endpoint").unwrap_or_else(|| "http://localhost:4318".to_owned()),
+            service_name: self.text("otel.service_name").unwrap_or_else(|| "reeve".to_owned()),
+            sample_rate: self.fraction("otel.sample_rate", 1.0),
+        };
+        enabled.then_some(config)
     }
 
     fn client(&mut self, listen: &[SocketAddr]) -> ClientConfig {

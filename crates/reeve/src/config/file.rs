@@ -80,6 +80,8 @@ fn read_value(key: &Key, value: &Spanned<DeValue<'_>>) -> Result<Raw, (usize, St
             Ok(Raw::One(text.to_string()))
         }
         (Kind::Number, DeValue::Integer(number)) => Ok(Raw::One(number.to_string())),
+        (Kind::Fraction, DeValue::Integer(number)) => Ok(Raw::One(number.to_string())),
+        (Kind::Fraction, DeValue::Float(number)) => Ok(Raw::One(number.to_string())),
         (Kind::Switch, DeValue::Boolean(on)) => Ok(Raw::One(on.to_string())),
         // One value where a list may stand is what people mean by it.
         (Kind::TextList | Kind::PathList, DeValue::String(text)) => Ok(Raw::Many(vec![text.to_string()])),

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     PathList,
     /// A whole number from 0 on.
     Number,
+    /// A number from 0 to 1.
+    Fraction,
     /// `true` or `false`.
     Switch,
 }
@@ -36,6 +38,7 @@ impl Kind {
             Self::TextList => "list of texts",
             Self::PathList => "list of paths",
             Self::Number => "whole number",
+            Self::Fraction => "number from 0 to 1",
             Self::Switch => "true or false",
         }
     }
@@ -196,6 +199,14 @@ keys! {
         "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,reeve_gate=debug`.";
     "log.format", Text, [], "text",
         "`text` for people, `json` for programs.";
+    "otel.enabled", Switch, ["AEGIS_OTEL_ENABLED"], "false",
+        "Whether traces are sent to a collector: see docs/telemetry.md.";
+    "otel.endpoint", Url, ["AEGIS_OTEL_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318",
+        "Where the collector takes OTLP over HTTP; `/v1/traces` is added.";
+    "otel.service_name", Text, ["AEGIS_OTEL_SERVICE_NAME", "OTEL_SERVICE_NAME"], "reeve",
+        "What this server is called in traces.";
+    "otel.sample_rate", Fraction, ["AEGIS_OTEL_SAMPLE_RATE"], "1.0",
+        "Which part of the traces that begin here is sent. A caller's own trace is sent when the caller says so.";
     "server", Url, ["HELPDESK_GATEWAY_URL", "HELPDESK_AUDIT_URL"], "the first listen address",
         "Which server the other commands talk to.";
     "api_key", Secret, ["HELPDESK_APPROVAL_KEY", "HELPDESK_CLIENT_API_KEY"], "the data directory's admin.token, on the same machine",

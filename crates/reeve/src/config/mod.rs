@@ -65,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) shutdown: ShutdownConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+    /// Where traces are sent, when they are.
+    pub(crate) otel: Option<OtelConfig>,
     /// How the other commands reach the server.
     pub(crate) client: ClientConfig,
     /// What is allowed but dangerous or without effect; each to be said once at start.
@@ -204,6 +206,17 @@ pub(crate) struct LogConfig {
     pub(crate) level: String,
     /// The shape of log lines.
     pub(crate) format: LogFormat,
+}
+
+/// Where traces are sent.
+#[derive(Debug, Clone)]
+pub(crate) struct OtelConfig {
+    /// The collector; an `http` or `https` URL without a trailing slash. It may hold a password.
+    pub(crate) endpoint: String,
+    /// What this server is called there.
+    pub(crate) service_name: String,
+    /// Which part of the traces is sent, from 0 to 1.
+    pub(crate) sample_rate: f64,
 }
 
 /// How commands reach the server.

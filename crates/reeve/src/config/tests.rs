@@ -99,6 +99,7 @@ fn every_variable_of_the_table_is_read() {
         ("jwt_secret" | "jwt_secret_previous", _) => SECRET,
         (_, "true or false") => "true",
         (_, "whole number") => "19",
+        (_, "number from 0 to 1") => "0.5",
         (_, "URL") => "http://example.org:81",
         _ => "/some/where",
     };
@@ -268,4 +269,22 @@ fn limits_and_lifetimes_are_settings() {
     let config = loaded("[limits]\nexecutions_per_minute = 0\n", &[("ACCESS_TOKEN_EXPIRE_MINUTES", "5")]);
     assert_eq!((config.limits.executions, config.accounts.token_lifetime.as_secs()), (0, 300));
     assert!(complaints("[accounts]\ntoken_minutes = 0\n", &[]).contains("not a number from 1"));
+}
+
+#[test]
+fn traces_are_sent_only_when_somebody_says_so() {
+    assert!(loaded("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://tempo:4318")]).otel.is_none());
+    let on = ("AEGIS_OTEL_ENABLED", "true");
+    let usual = loaded("", &[on]).otel.unwrap();
+    assert_eq!((usual.endpoint.as_str(), usual.service_name.as_str()), ("http://localhost:4318", "reeve"));
+    assert!((usual.sample_rate - 1.0).abs() < f64::EPSILON);
+    let file = "[otel]\nenabled = true\nsample_rate = 0.25\n";
+    let other = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://other:1");
+    let both = loaded(file, &[other, ("AEGIS_OTEL_OTLP_ENDPOINT", "http://jaeger:4318/")]).otel.unwrap();
+    assert_eq!(both.endpoint, "http://jaeger:4318");
+    assert!((both.sample_rate - 0.25).abs() < f64::EPSILON);
+    for wrong in ["1.5", "-0.1", "NaN", "half"] {
+        let said = complaints("", &[on, ("AEGIS_OTEL_SAMPLE_RATE", wrong)]);
+        assert!(said.contains("is not a number from 0 to 1"), "{said}");
+    }
 }
