@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use reeve_gate::relay::Speech;
+
 pub use known::known;
 pub use unsafe_settings::{UnsafeSetting, check_launch, check_mode};
 
@@ -47,6 +49,30 @@ pub struct ModelVariables {
     pub api_key: Option<&'static str>,
     /// The model.
     pub model: Option<&'static str>,
+    /// In whose words it asks.
+    pub speech: Option<Speech>,
+    /// What of the path it expects to be in the address.
+    pub path: &'static str,
+    /// What else it has to be told to ask there.
+    pub also: &'static [(&'static str, &'static str)],
+}
+
+impl ModelVariables {
+    /// The usual variables of programs that speak so.
+    pub fn usual(speech: Speech) -> Self {
+        let (base_url, api_key, model, path) = match speech {
+            Speech::Anthropic => ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_MODEL", ""),
+            Speech::Openai => ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL", "/v1"),
+            Speech::Gemini => ("GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "GEMINI_MODEL", ""),
+        };
+        let (base_url, api_key, model) = (Some(base_url), Some(api_key), Some(model));
+        Self { base_url, api_key, model, speech: Some(speech), path, also: &[] }
+    }
+
+    /// Whether somebody has set where the agent asks, or with which key.
+    pub fn is_set_in<V>(&self, environment: &BTreeMap<String, V>) -> bool {
+        [self.base_url, self.api_key].into_iter().flatten().any(|name| environment.contains_key(name))
+    }
 }
 
 /// There is no such agent.

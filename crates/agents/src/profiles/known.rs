@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use reeve_gate::relay::Speech;
+
 use super::{ModelVariables, Profile};
 
 /// All of them.
@@ -28,11 +30,7 @@ fn claude() -> Profile {
         variable_prefixes: names(&["ANTHROPIC_", "CLAUDE_"]),
         fixed: fixed(&[("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"), ("DISABLE_AUTOUPDATER", "1")]),
         program_variable: Some("AEGIS_ACP_BIN"),
-        model: ModelVariables {
-            base_url: Some("ANTHROPIC_BASE_URL"),
-            api_key: Some("ANTHROPIC_API_KEY"),
-            model: Some("ANTHROPIC_MODEL"),
-        },
+        model: ModelVariables::usual(Speech::Anthropic),
         ..profile(
             "claude",
             "Claude Code",
@@ -45,11 +43,7 @@ fn claude() -> Profile {
 fn gemini() -> Profile {
     Profile {
         variable_prefixes: names(&["GEMINI_", "GOOGLE_"]),
-        model: ModelVariables {
-            base_url: Some("GOOGLE_GEMINI_BASE_URL"),
-            api_key: Some("GEMINI_API_KEY"),
-            model: Some("GEMINI_MODEL"),
-        },
+        model: ModelVariables::usual(Speech::Gemini),
         ..profile("gemini", "Gemini CLI", &["gemini", "--acp"], "npm install -g @google/gemini-cli")
     }
 }
@@ -61,8 +55,10 @@ fn goose() -> Profile {
         fixed: fixed(&[("GOOSE_MODE", "approve")]),
         model: ModelVariables {
             base_url: Some("OPENAI_HOST"),
-            api_key: Some("OPENAI_API_KEY"),
             model: Some("GOOSE_MODEL"),
+            path: "",
+            also: &[("GOOSE_PROVIDER", "openai")],
+            ..ModelVariables::usual(Speech::Openai)
         },
         ..profile("goose", "Goose", &["goose", "acp"], "install goose from https://block.github.io/goose")
     }
@@ -71,7 +67,7 @@ fn goose() -> Profile {
 fn codex() -> Profile {
     Profile {
         variable_prefixes: names(&["CODEX_", "OPENAI_"]),
-        model: ModelVariables { base_url: Some("OPENAI_BASE_URL"), api_key: Some("OPENAI_API_KEY"), model: None },
+        model: ModelVariables { model: None, ..ModelVariables::usual(Speech::Openai) },
         ..profile("codex", "Codex", &["codex-acp"], "npm install -g @zed-industries/codex-acp")
     }
 }
@@ -84,6 +80,7 @@ fn kimi() -> Profile {
             base_url: Some("KIMI_BASE_URL"),
             api_key: Some("KIMI_API_KEY"),
             model: Some("KIMI_MODEL_NAME"),
+            ..ModelVariables::usual(Speech::Openai)
         },
         ..profile("kimi", "Kimi", &["kimi", "acp"], "install kimi-cli, or name its program in AEGIS_KIMI_BIN")
     }

@@ -5,6 +5,7 @@ mod answers;
 mod asking;
 mod failures;
 mod playing;
+mod relayed;
 mod requests;
 mod scripted_provider;
 mod settings;

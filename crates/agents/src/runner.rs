@@ -1,0 +1,272 @@
+//! Agents for sessions: started in the session's workspace, spoken with over a pipe, stopped with the session.
+//!
+//! ```text
+//! session ── Runner ──▶ pipe: the agent ──▶ Connection ◀──▶ Hearing ──▶ session
+//!                 └───▶ pipe: a door to models ──▶ ModelRelay ──▶ the provider, with the key
+//! ```
+//!
+//! Both pipes are acts through the gate in the name of the agent, for the one it works for. The agent has no key and needs
+//! no network. It asks before it acts, or it is not started.
+
+mod calls;
+mod hearing;
+mod launch;
+mod link;
+mod settings;
+mod terminals;
+mod thinking;
+mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reeve_gate::relay::{ModelRelay, Relayed};
+use reeve_gate::workspace::Pipe;
+use reeve_platform::sessions::{
+    ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile, ExternalWanted,
+};
+use reeve_platform::workspaces::{Use, Workspaces};
+use reeve_types::WorkspacePath;
+use reeve_types::session::PermissionMode;
+use reeve_types::workspace::DriverKind;
+use reeve_types::workspace::processes::OpenPipe;
+
+use crate::acp::{AcpError, ConfigValue, Connection, NewSession, Options, SessionRequest};
+use crate::profiles;
+use hearing::Hearing;
+use link::{Link, Parts, Watch, failure, last_line};
+use settings::Agent;
+use thinking::{Answering, Door, FORWARD, Keeper};
+
+pub use settings::{AgentsConfig, AgentsConfigError, MOUNTED_INSIDE, Mount};
+
+/// How long an agent may take until it answers for the first time: many bring a whole run-time along.
+const START_WITHIN: Duration = Duration::from_secs(120);
+/// Modes in which agents only look, in the order in which they are looked for.
+const LOOKING: [&str; 4] = ["plan", "readonly", "architect", "ask"];
+/// Modes in which agents ask before they act, in the order in which they are looked for.
+const ASKING: [&str; 5] = ["default", "ask", "approve", "manual", "readonly"];
+
+/// What is said where agents have no place to live.
+const NO_WORKSPACES: &str = "it lives in a workspace, and this server has none; see docs/workspaces.md";
+
+/// What starting agents needs.
+pub struct RunnerParts {
+    /// Where they live. Without workspaces none is started.
+    pub workspaces: Option<Workspaces>,
+    /// Which there are.
+    pub config: AgentsConfig,
+    /// What they think with.
+    pub relay: Arc<dyn ModelRelay>,
+    /// Whether workspaces see this machine's programs, unless a driver of their own is chosen.
+    pub sees_programs: bool,
+}
+
+/// Starts agents. Cheap to share behind an `Arc`.
+pub struct Runner {
+    workspaces: Option<Workspaces>,
+    agents: Vec<Agent>,
+    relay: Arc<dyn ModelRelay>,
+    sees_programs: bool,
+}
+
+impl Runner {
+    /// A runner. `variable` looks names up in the server's environment: of them only those that name programs are read.
+    pub fn new(parts: RunnerParts, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let RunnerParts { workspaces, config, relay, sees_programs } = parts;
+        Self { workspaces, agents: config.agents(variable), relay, sees_programs }
+    }
+
+    async fn start(
+        &self,
+        wanted: ExternalWanted,
+        peer: Arc<dyn ExternalPeer>,
+    ) -> Result<ExternalAgent, ExternalFailure> {
+        let name = &wanted.profile;
+        let agent = self.agents.iter().find(|agent| agent.profile.name == *name);
+        let agent = agent.ok_or_else(|| failure(&format!("there is no agent `{name}` on this server any more")))?;
+        let cannot = |reason: &dyn std::fmt::Display| failure(&format!("`{name}` cannot be started: {reason}"));
+        let workspaces = self.workspaces.as_ref().ok_or_else(|| cannot(&NO_WORKSPACES))?;
+        let tenant = &wanted.asker.principal.tenant;
+        let workspace = workspaces.get(&wanted.asker.principal, &wanted.workspace_id).await;
+        let looks = workspace.map_err(|error| cannot(&error))?.driver == DriverKind::Namespace;
+        let provider = agent.provider(&*self.relay, Some(tenant)).map_err(|reason| cannot(&reason))?;
+        let door = match provider {
+            Some(relayed) => Some(self.door(workspaces, &wanted, relayed).await.map_err(|reason| cannot(&reason))?),
+            None => None,
+        };
+        let opened = door.as_ref().map(|(door, _, relayed)| (door, relayed));
+        let (argv, env) = agent.launch(opened, &wanted.environment, looks).map_err(|reason| cannot(&reason))?;
+        let keeper = door.map(|(_, keeper, _)| keeper);
+        let cwd = directory(&wanted.directory).map_err(|reason| cannot(&reason))?;
+        let what = OpenPipe { argv, cwd: cwd.clone(), env };
+        let pipe = workspaces.open_pipe(&wanted.asker, &wanted.workspace_id, what).await;
+        let Pipe { stdin, stdout, stderr, exit } = pipe.map_err(|error| cannot(&error))?;
+        let watch = Watch::begin(exit, stderr);
+        let hearing = Arc::new(Hearing::new(peer, cwd.clone()));
+        let options = Options { start_within: START_WITHIN, ..Options::default() };
+        let begun = async {
+            let heard = Arc::clone(&hearing);
+            let (connection, _) = Connection::open(stdout, stdin, heard, options).await?;
+            let (session, resumed) = begin(&connection, &hearing, &wanted, &cwd).await?;
+            set_mode(&connection, &hearing, &session, wanted.mode).await?;
+            Ok::<_, AcpError>((connection, session, resumed))
+        };
+        let (connection, session, resumed) = match begun.await {
+            Ok(begun) => begun,
+            Err(AcpError::Ended { .. }) => {
+                let (how, last) = watch.told().await;
+                return Err(cannot(&format!("it {how}{}", last_line(&last))));
+            }
+            Err(error) => return Err(cannot(&error)),
+        };
+        let parts = Parts { connection, watch, _door: keeper };
+        let (own, workspace) = (workspaces.clone(), wanted.workspace_id);
+        let in_use = move || own.touch(&workspace, Use::Execution);
+        let link = Arc::new(Link::new(parts, session.session_id.clone(), hearing, in_use)) as Arc<dyn ExternalLink>;
+        Ok(ExternalAgent { external_id: session.session_id, resumed, link })
+    }
+
+    /// Opens the way to a provider's models.
+    async fn door(
+        &self,
+        workspaces: &Workspaces,
+        wanted: &ExternalWanted,
+        relayed: Relayed,
+    ) -> Result<(Door, Keeper, Relayed), String> {
+        let what = OpenPipe { argv: FORWARD.map(str::to_owned).to_vec(), ..OpenPipe::default() };
+        let pipe = workspaces.open_pipe(&wanted.asker, &wanted.workspace_id, what).await;
+        let pipe = pipe.map_err(|error| format!("the way to its model cannot be opened: {error}"))?;
+        let answering = Answering {
+            relay: Arc::clone(&self.relay),
+            tenant: wanted.asker.principal.tenant.clone(),
+            provider: relayed.provider.clone(),
+        };
+        let (door, keeper) = thinking::open(pipe, answering).await?;
+        Ok((door, keeper, relayed))
+    }
+}
+
+impl ExternalAgents for Runner {
+    fn profiles(&self) -> Vec<ExternalProfile> {
+        let told = |agent: &Agent| {
+            let (title, command) = (&agent.profile.title, agent.profile.argv.join(" "));
+            let place = if self.sees_programs { "" } else { "; the workspace's image must have it" };
+            ExternalProfile {
+                name: agent.profile.name.clone(),
+                description: format!("{title}, over the Agent Client Protocol: `{command}`{place}"),
+                unavailable: match self.workspaces {
+                    Some(_) => agent.unavailable(&*self.relay, self.sees_programs),
+                    None => Some(NO_WORKSPACES.to_owned()),
+                },
+            }
+        };
+        self.agents.iter().map(told).collect()
+    }
+
+    fn open<'a>(
+        &'a self,
+        wanted: ExternalWanted,
+        peer: Arc<dyn ExternalPeer>,
+    ) -> BoxFuture<'a, Result<ExternalAgent, ExternalFailure>> {
+        Box::pin(self.start(wanted, peer))
+    }
+}
+
+/// The session's directory.
+fn directory(below: &str) -> Result<WorkspacePath, String> {
+    if below.is_empty() {
+        return Ok(WorkspacePath::root());
+    }
+    below.parse().map_err(|problem| format!("its directory makes no sense: {problem}"))
+}
+
+/// Takes the old session up again where the agent can, and begins one where it cannot.
+async fn begin(
+    connection: &Connection,
+    hearing: &Hearing,
+    wanted: &ExternalWanted,
+    cwd: &WorkspacePath,
+) -> Result<(NewSession, bool), AcpError> {
+    let request = || SessionRequest { cwd: cwd.to_string(), ..SessionRequest::default() };
+    if let Some(old) = &wanted.resume {
+        let (resumes, loads) = (connection.info().resumes_sessions, connection.info().loads_sessions);
+        hearing.replay(true);
+        let again = match (resumes, loads) {
+            (true, _) => Some(connection.resume_session(old, request()).await),
+            (false, true) => Some(connection.load_session(old, request()).await),
+            (false, false) => None,
+        };
+        hearing.replay(false);
+        match again {
+            Some(Ok(session)) => {
+                hearing.is_session(&session.session_id);
+                return Ok((session, true));
+            }
+            Some(Err(error @ (AcpError::Ended { .. } | AcpError::Unsafe(_)))) => return Err(error),
+            Some(Err(error)) => tracing::info!("an agent does not go on with an old session: {error}"),
+            None => {}
+        }
+    }
+    let session = match connection.new_session(request()).await {
+        Err(AcpError::SignInNeeded { message }) => {
+            let by_key = |id: &str| id.to_ascii_lowercase().replace(['-', '_'], "").contains("apikey");
+            let method = connection.info().auth_methods.iter().find(|method| by_key(&method.id));
+            let Some(method) = method else { return Err(AcpError::SignInNeeded { message }) };
+            connection.authenticate(&method.id).await?;
+            connection.new_session(request()).await?
+        }
+        session => session?,
+    };
+    hearing.is_session(&session.session_id);
+    Ok((session, false))
+}
+
+/// Puts the session into the agent's own mode that fits. The session is supervised whatever its agent offers.
+async fn set_mode(
+    connection: &Connection,
+    hearing: &Hearing,
+    session: &NewSession,
+    mode: PermissionMode,
+) -> Result<(), AcpError> {
+    let wanted: &[&str] = if mode == PermissionMode::Plan { &LOOKING } else { &ASKING };
+    let plain =
+        |id: &str| -> String { id.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase() };
+    let fitting = |ids: &[&str]| -> Option<String> {
+        let safe = |id: &&&str| profiles::check_mode(id).is_ok();
+        wanted.iter().find_map(|word| ids.iter().filter(safe).find(|id| plain(id) == *word)).map(|id| (*id).to_owned())
+    };
+    let set = if let Some(modes) = &session.modes {
+        let ids: Vec<&str> = modes.available.iter().map(|choice| choice.id.as_str()).collect();
+        match fitting(&ids).filter(|id| *id != modes.current) {
+            Some(id) => connection.set_mode(&session.session_id, &id).await,
+            None => Ok(()),
+        }
+    } else {
+        let options = session.config_options.iter().filter(|option| option.category.as_deref() == Some("mode"));
+        let found = options.filter_map(|option| match &option.value {
+            ConfigValue::Select { current, choices } => Some((&option.id, current, choices)),
+            ConfigValue::Switch { .. } | ConfigValue::Unknown => None,
+        });
+        let mut chosen = found.filter_map(|(id, current, choices)| {
+            let values: Vec<&str> = choices.iter().map(|choice| choice.value.as_str()).collect();
+            fitting(&values).filter(|value| value != current).map(|value| (id, value))
+        });
+        match chosen.next() {
+            Some((id, value)) => {
+                let set = connection.set_config_option(&session.session_id, id, value.into()).await;
+                set.map(|_| ())
+            }
+            None => Ok(()),
+        }
+    };
+    match set {
+        Err(error @ AcpError::Ended { .. }) => Err(error),
+        Err(error) => {
+            hearing.warn(&format!("the agent could not be put into the session's mode: {error}")).await;
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
