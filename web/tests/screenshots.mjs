@@ -1,16 +1,20 @@
 // Makes the screenshots of docs/screenshots anew, from a real server with real workspaces: node web/tests/screenshots.mjs
-// With a directory it leaves them there, every scene in each size and in both themes, to be looked through.
+// With a directory it leaves them there, every scene in each size and in both themes, to be looked through. `--sessions`
+// makes only those of sessions.
 
 import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FILES, WORKSPACES } from './scene.mjs';
+import { takeSessions } from './screenshots-sessions.mjs';
 import { start } from './server.mjs';
 
-const into = process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshots');
+const only = process.argv.includes('--sessions') ? 'sessions' : '';
+const asked = process.argv.slice(2).find((word) => !word.startsWith('--'));
+const into = asked ?? join(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshots');
 /** What is kept in docs/: the rest is there to be looked at while the page is worked on. */
-const KEPT = /-1440-light|^(ide|workspaces|approvals|audit)-1440-dark|^(ide|workspaces)-1024-light|-390-light|^ide-390-dark/;
-const wanted = (name) => process.argv[2] !== undefined || KEPT.test(name);
+const KEPT = /-1440-light|^(ide|workspaces|approvals|audit|sessions)-1440-dark|^(ide|workspaces|sessions)-1024-light|-390-light|^(ide|sessions-answer)-390-dark/;
+const wanted = (name) => asked !== undefined || KEPT.test(name);
 const SIZES = [[1440, 900], [1024, 768], [390, 844]];
 const ADA = 'ada@example.org';
 const DORA = 'dora@example.org';
@@ -20,7 +24,7 @@ if (stage) Object.assign(process.env, { REEVE_URL: stage.url, REEVE_DATA: stage.
 const { account, caller, signIn, visit } = await import('./visit.mjs');
 
 mkdirSync(into, { recursive: true });
-for (const name of readdirSync(into)) if (name.endsWith('.png')) rmSync(join(into, name));
+for (const name of readdirSync(into)) if (name.endsWith('.png') && name.startsWith(only)) rmSync(join(into, name));
 
 let person;
 try {
@@ -66,6 +70,8 @@ async function takeAll(page, ada, dora) {
   for (const [path, content] of Object.entries(FILES)) {
     await ada('PUT', `/workspaces/${home}/files/content?path=${path}&create_parents=true`, content);
   }
+  await takeSessions({ person, take, api: ada, workspace: home });
+  if (only) return;
   await ada('POST', `/workspaces/${home}/snapshots`, { name: 'before the new sorts' });
   await ada('POST', `/workspaces/${made['harvest-figures']}/suspend`, {});
   await dora('DELETE', `/workspaces/${made['ledger']}`);

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { FILES } from './scene.mjs';
-import { account, barriers, caller, server, signIn, visit } from './visit.mjs';
+import { account, barriers, caller, signIn, visit } from './visit.mjs';
 
 const SELMA = 'selma@example.com';
 const ADDED = 'def counted(sorts: int) -> str:';
@@ -39,6 +39,7 @@ const call = (title, where = page) => log(where).locator('.call', { has: where.g
 const idle = (where = page) => where.getByRole('status').filter({ hasText: 'The agent is done.' }).waitFor({ state: 'attached' });
 
 async function begin({ agent, words, at, model }) {
+  const before = page.url();
   await page.getByRole('button', { name: 'New', exact: true }).or(page.getByRole('button', { name: 'New session' })).first().click();
   const dialog = page.getByRole('dialog', { name: 'New session' });
   await dialog.getByRole('radio', { name: new RegExp(`^${agent}`) }).check({ force: true });
@@ -47,7 +48,7 @@ async function begin({ agent, words, at, model }) {
   await dialog.getByLabel('What should it do?').fill(words);
   assert.deepEqual(await barriers(page), []);
   await dialog.getByRole('button', { name: 'Begin' }).click();
-  await page.waitForURL(/#\/sessions\/ses_/);
+  await page.waitForURL((url) => url.href !== before && /#\/sessions\/ses_/.test(url.hash));
   return /ses_\w+/.exec(page.url())[0];
 }
 
@@ -163,7 +164,7 @@ describe('an agent in a workspace', () => {
   });
 
   it('asks in the room Approvals, too, and goes on when it is answered there', async () => {
-    await log().getByRole('group', { name: 'The agent asks' }).getByText(/Run python3/).waitFor();
+    await call(/^Run python3/).getByRole('group', { name: 'The agent asks' }).waitFor();
     await second.go('/approvals');
     await other.locator('#approval-list [data-id]').filter({ hasText: 'Run python3' }).first().click();
     const question = other.getByRole('region', { name: 'Question' });

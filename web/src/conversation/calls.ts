@@ -38,7 +38,7 @@ export const takeBack = (id: string, promptId: string) => del<unknown>(`${pathOf
 export const cancel = (id: string) => post<unknown>(`${pathOf(id)}/cancel`);
 /** Ends the turn in flight and drops what waits. */
 export const interrupt = (id: string) => post<unknown>(`${pathOf(id)}/interrupt`);
-export const kill = (id: string) => post<AgentSession>(`${pathOf(id)}/kill`, { reason: 'ended from the page' });
+export const kill = (id: string) => post<AgentSession>(`${pathOf(id)}/kill`, {});
 export const resume = (id: string) => post<AgentSession>(`${pathOf(id)}/resume`);
 export const fork = (id: string, at?: number) => post<AgentSession>(`${pathOf(id)}/fork`, at === undefined ? {} : { at });
 export const change = (id: string, fields: { title?: string; archived?: boolean; model?: string; mode?: Mode }) => patch<AgentSession>(pathOf(id), fields);

@@ -136,7 +136,7 @@ export class Fold {
         if (!this.items.some((item) => item.what === 'tool' && item.waiting)) this.state = 'running';
         break;
       case 'tool_finished': {
-        const finished = { error: event.is_error, content: event.content, whole: event.whole, record: event.record, diffs: event.diffs ?? [], at: event.at };
+        const finished = { error: event.is_error, content: event.content, whole: event.whole, record: event.record, diffs: (event.diffs ?? []).map(named), at: event.at };
         this.#tool(event, (tool) => ({ ...tool, waiting: null, finished }));
         break;
       }
@@ -317,6 +317,9 @@ export class Fold {
     this.#note(event, words?.tone ?? 'neutral', words?.text ?? '', event.usage);
   }
 }
+
+/** A file as people name it, below the workspace. */
+const named = (diff: FileDiff): FileDiff => ({ ...diff, path: diff.path.replace(/^\/workspace\//, '') });
 
 /** External agents send the whole of a call's content again and again, or a part at a time. */
 function joined(before: string, more: string): string {

@@ -9,6 +9,9 @@ import { decode, encode } from '../rooms/ide/text';
 import { compare, hunksOf, without, type Hunk } from './diff';
 import type { FileDiff } from './types';
 
+/** Not the page's own name: its editors are to follow what is changed back, as they follow others. */
+const CLIENT = 'web-conversation';
+
 const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
 
 /**
@@ -65,7 +68,7 @@ export async function undo(workspaceId: string, diff: FileDiff, hunk: Hunk | nul
       return false;
     }
     const kept = read.eol === '\r\n' ? before.replace(/\n/g, '\r\n') : before;
-    const saved = await files.save(key, encode(kept, read.bom), { ifMatch: content.etag });
+    const saved = await files.save(key, encode(kept, read.bom), { ifMatch: content.etag }, { client: CLIENT });
     if (isAwaiting(saved)) return waiting(name);
     toasts.good(hunk ? `That part of ${name} is as it was` : `${name} is as it was`);
     return true;

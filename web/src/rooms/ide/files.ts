@@ -62,9 +62,9 @@ export class WorkspaceFiles {
     key: string,
     bytes: BodyInit,
     when: { ifMatch?: string; ifNew?: boolean },
-    options: { parents?: boolean; signal?: AbortSignal } = {},
+    options: { parents?: boolean; signal?: AbortSignal; client?: string } = {},
   ): Promise<Saved | Awaiting> {
-    const headers: Record<string, string> = { 'content-type': 'application/octet-stream', 'x-client-id': clientId };
+    const headers: Record<string, string> = { 'content-type': 'application/octet-stream', 'x-client-id': options.client ?? clientId };
     if (when.ifMatch) headers['if-match'] = `"${when.ifMatch}"`;
     if (when.ifNew) headers['if-none-match'] = '*';
     const query = { ...queryOf(key), create_parents: options.parents || undefined };
