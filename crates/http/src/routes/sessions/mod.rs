@@ -4,6 +4,7 @@
 
 pub(crate) mod answering;
 pub(crate) mod described;
+pub(crate) mod finding;
 pub(crate) mod following;
 pub(crate) mod making;
 pub(crate) mod messages;
@@ -36,11 +37,12 @@ pub(crate) fn declare(routes: Routes) -> Routes {
 
 fn made(routes: Routes) -> Routes {
     routes
-        .api(USE, routes!(making::definitions))
-        .api(USE, routes!(making::list))
+        .api(USE, routes!(finding::definitions))
+        .api(USE, routes!(finding::check_models))
+        .api(USE, routes!(finding::list))
         .api(USE, routes!(making::create))
         .api(USE, routes!(making::batch))
-        .api(USE, routes!(making::stats))
+        .api(USE, routes!(finding::stats))
         .api(USE, routes!(making::show))
         .api(USE, routes!(making::change))
         .api(USE, routes!(making::end))
@@ -50,7 +52,7 @@ fn made(routes: Routes) -> Routes {
         .api(USE, routes!(making::resume))
         .api(USE, routes!(making::fork))
         .api(USE, routes!(making::spawn))
-        .api(USE, routes!(making::children))
+        .api(USE, routes!(finding::children))
 }
 
 fn steered(routes: Routes) -> Routes {
