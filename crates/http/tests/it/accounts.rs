@@ -40,10 +40,20 @@ impl Clock for StandingClock {
 
 async fn with_alice(setup: Setup) -> TestPlatform {
     let t = TestPlatform::of(setup);
-    let admin = t.user("root", &["admin"]).await;
-    let body = json!({"email": "Alice@Example.com", "name": "Alice", "password": PASSWORD, "roles": ["dba"]});
-    admin.post("/api/v1/accounts", body).await.expect(201);
+    make_alice(&t, &["dba"]).await;
     t
+}
+
+async fn make_alice(t: &TestPlatform, roles: &[&str]) {
+    let admin = t.user("root", &["admin"]).await;
+    let body = json!({"email": "Alice@Example.com", "name": "Alice", "password": PASSWORD, "roles": roles});
+    admin.post("/api/v1/accounts", body).await.expect(201);
+}
+
+/// A person of these roles who has signed in.
+pub(crate) async fn signed_in_to(t: &TestPlatform, roles: &[&str]) -> Client {
+    make_alice(t, roles).await;
+    signed_in(t).await
 }
 
 pub(crate) async fn house() -> TestPlatform {

@@ -6,10 +6,11 @@ use axum::body::Body;
 use axum::http::Method;
 use reeve_http::RouteEntry;
 use reeve_platform::Permission;
+use reeve_testkit::models::ScriptedModels;
 use reeve_types::PrincipalKind;
 use serde_json::Value;
 
-use crate::platform::{Answer, Client, TestPlatform};
+use crate::platform::{Answer, Client, Setup, TestPlatform};
 
 fn concrete(path: &str) -> String {
     // Ids that parse, but name nothing.
@@ -19,11 +20,17 @@ fn concrete(path: &str) -> String {
         "approval:apr_00000000000000000000000000"
     } else if path.contains("/actions/") {
         "act_00000000000000000000000000"
+    } else if path.contains("/sessions/") && !path.contains("/auth/") {
+        "ses_00000000000000000000000000"
     } else if path.contains("/keys/") {
         "key_00000000000000000000000000"
     } else {
         "evt_00000000000000000000000000"
     };
+    let path = &path
+        .replace("{prompt_id}", "prm_00000000000000000000000000")
+        .replace("{digest}", "0000000000000000000000000000000000000000000000000000000000000000")
+        .replace("{token}", "shr_nothing");
     ["{id}", "{event_id}"].iter().fold(
         path.replace("{name}", "test_look").replace("{tool}", "test_look").replace("{code}", "conflict"),
         |path, p| path.replace(p, id),
@@ -42,12 +49,22 @@ fn is_way_in(route: &RouteEntry) -> bool {
 }
 
 fn is_stream(route: &RouteEntry) -> bool {
-    route.path.ends_with("/stream")
+    route.path.ends_with("/stream") || route.path.ends_with("/events/sessions")
+}
+
+/// What a link opens, which is nothing without one.
+fn is_shared(route: &RouteEntry) -> bool {
+    route.path.contains("/shared/")
+}
+
+/// A platform with everything there is.
+fn whole() -> TestPlatform {
+    TestPlatform::of(Setup { models: Some(ScriptedModels::new([])), ..Setup::default() })
 }
 
 #[tokio::test]
 async fn nobody_comes_in_without_credentials_except_where_everybody_may() {
-    let t = TestPlatform::new();
+    let t = whole();
     let stranger = t.client(&[]);
     let wrong = t.client(&[("authorization", "Bearer reeve_00000000000000000000000000_wrong")]);
     for route in reeve_http::route_table() {
@@ -56,6 +73,8 @@ async fn nobody_comes_in_without_credentials_except_where_everybody_may() {
             if is_way_in(&route) {
                 assert!(matches!(answer.status.as_u16(), 401 | 403), "{route:?}: {} {}", answer.status, answer.text);
                 assert!(answer.headers.get("set-cookie").is_none(), "{route:?}");
+            } else if is_shared(&route) {
+                answer.problem("not_found");
             } else if route.permission == Permission::Public {
                 assert!(answer.status.is_success(), "{route:?}: {}", answer.text);
             } else {
@@ -68,7 +87,7 @@ async fn nobody_comes_in_without_credentials_except_where_everybody_may() {
 
 #[tokio::test]
 async fn a_key_without_roles_may_look_and_ask_and_nothing_else() {
-    let t = TestPlatform::new();
+    let t = whole();
     let nobody = t.user("nobody", &[]).await;
     for route in reeve_http::route_table().into_iter().filter(|route| !is_stream(route) && !is_way_in(route)) {
         let answer = call(&nobody, &route).await;
@@ -87,7 +106,7 @@ async fn a_key_without_roles_may_look_and_ask_and_nothing_else() {
 
 #[tokio::test]
 async fn no_route_answers_an_administrator_with_a_fault() {
-    let t = TestPlatform::new();
+    let t = whole();
     let admin = t.user("root", &["admin"]).await;
     for route in reeve_http::route_table().into_iter().filter(|route| !is_stream(route)) {
         let answer = call(&admin, &route).await;

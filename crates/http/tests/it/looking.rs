@@ -45,6 +45,7 @@ async fn tools_agents_and_roles_are_listed() {
             "ask",
             "run_database_tools",
             "use_workspaces",
+            "use_sessions",
             "approve",
             "cancel",
             "check_policy",

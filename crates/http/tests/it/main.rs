@@ -16,5 +16,6 @@ mod limits;
 mod looking;
 mod platform;
 mod serving;
+mod sessions;
 mod unconfined;
 mod workspaces;

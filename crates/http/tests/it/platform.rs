@@ -9,14 +9,16 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use futures_util::future::BoxFuture;
+use reeve_gate::model::Models;
 use reeve_gate::{
     FailureKind, Gate, GateOptions, Permitted, Registry, SystemClock, TaskCx, Tool, ToolCall, ToolFailure,
 };
-use reeve_http::{HttpOptions, RateLimits};
+use reeve_http::{HttpOptions, RateLimits, StreamLimits};
 use reeve_platform::accounts::AccountOptions;
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
 use reeve_platform::policies::Policies;
+use reeve_platform::sessions::{Definitions, Sessions, SessionsOptions, SessionsParts};
 use reeve_platform::workspaces::Workspaces;
 use reeve_platform::{IdentityProvider, Platform, PlatformOptions, PlatformParts};
 use reeve_store::Store;
@@ -98,6 +100,9 @@ pub(crate) struct Setup {
     pub(crate) limits: RateLimits,
     pub(crate) clock: Arc<dyn reeve_gate::Clock>,
     pub(crate) policy: &'static str,
+    /// The models of sessions; without any there are no sessions.
+    pub(crate) models: Option<Arc<dyn Models>>,
+    pub(crate) streams: StreamLimits,
 }
 
 impl Default for Setup {
@@ -108,6 +113,8 @@ impl Default for Setup {
             limits: RateLimits::default(),
             clock: Arc::new(SystemClock),
             policy: POLICY,
+            models: None,
+            streams: StreamLimits::default(),
         }
     }
 }
@@ -153,7 +160,7 @@ impl TestPlatform {
     }
 
     pub(crate) fn on(ground: Ground, setup: Setup, workspaces: Option<Workspaces>) -> Self {
-        let Setup { provider, accounts, limits, clock, policy: _ } = setup;
+        let Setup { provider, accounts, limits, clock, policy: _, models, streams } = setup;
         let Ground { dir, store } = ground;
         let policy_file = dir.path().join("policy.yaml");
         let inventory_file = dir.path().join("infrastructure.json");
@@ -170,6 +177,9 @@ impl TestPlatform {
         }
         for tool in workspaces.iter().flat_map(Workspaces::tools) {
             registry.register(tool).unwrap();
+        }
+        if models.is_some() {
+            Sessions::tools().into_iter().for_each(|tool| registry.register(tool).unwrap());
         }
         let known: Arc<dyn reeve_gate::Inventory> = Arc::<InventoryHolder>::clone(&inventory);
         let ledger: Arc<dyn reeve_gate::Ledger> = Arc::new(store.clone());
@@ -189,8 +199,14 @@ impl TestPlatform {
         if let Some(workspaces) = workspaces {
             platform = platform.with_workspaces(workspaces);
         }
+        if let Some(models) = models {
+            let definitions = Definitions::load(None).unwrap();
+            let options = SessionsOptions::default();
+            platform = platform.with_sessions(SessionsParts { models, definitions, external: None, options });
+        }
         let stop = CancellationToken::new();
-        let options = HttpOptions { config: json!({"listen": "127.0.0.1:0"}), limits, ..HttpOptions::default() };
+        let options =
+            HttpOptions { config: json!({"listen": "127.0.0.1:0"}), limits, streams, ..HttpOptions::default() };
         let router = reeve_http::router(platform.clone(), options);
         Self { platform, router, stop, runs, policy_file, _dir: dir }
     }

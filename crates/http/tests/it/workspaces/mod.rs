@@ -10,7 +10,7 @@ mod previews;
 mod programs;
 mod rates;
 mod saving;
-mod server;
+pub(crate) mod server;
 mod sockets;
 mod uploads;
 
@@ -40,6 +40,10 @@ policies:
     resources: [{type: workspace, match: {tags: ['template:sealed']}}]
     rules:
       - {action: [read, write, destructive], effect: deny, message: nothing is made from this}
+  - name: agents-ask
+    resources: [{type: agent}]
+    rules:
+      - {action: [read, write, destructive], effect: require_approval}
   - name: workspaces
     resources: [{type: workspace}]
     rules:

@@ -9,6 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use reeve_http::ServeLimits;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -35,9 +36,15 @@ impl Drop for Served {
 
 impl Served {
     pub(crate) async fn of(t: &TestPlatform) -> Self {
+        Self::within(ServeLimits::default(), t).await
+    }
+
+    /// The same with limits of its own.
+    pub(crate) async fn within(limits: ServeLimits, t: &TestPlatform) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, hard) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let task = tokio::spawn(reeve_http::serve(vec![listener], t.router.clone(), t.stop.clone(), hard.clone()));
+        let (router, stop) = (t.router.clone(), t.stop.clone());
+        let task = tokio::spawn(reeve_http::serve_within(limits, vec![listener], router, stop, hard.clone()));
         Self { address, hard, _task: task }
     }
 
