@@ -19,7 +19,6 @@ use reeve_types::{
     ActionClass, ActionId, ActionState, Arguments, Decision, Digest, Effect, Event, EventType, Measured, Obligations,
     PolicyRequest, Resource, ToolSpec, TraceId, canonical_json,
 };
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::field::{Empty, display};
@@ -150,6 +149,11 @@ impl Gate {
         Explained { decision, text, json }
     }
 
+    /// What a call of a tool acts on, in the inventory's words.
+    pub fn target_of(&self, tool: &str, arguments: &Arguments) -> Option<String> {
+        self.registry.get(tool)?.tool.target_of(arguments)
+    }
+
     /// The resource that a target names.
     pub fn resolve(&self, kind: reeve_types::ResourceKind, target: Option<&str>) -> Result<Resource, UnknownTarget> {
         self.inventory.resolve(kind, target)
@@ -189,8 +193,8 @@ impl Gate {
         let entry = self.lookup(&request.tool)?;
         let spec = entry.tool.spec();
         check_arguments(entry, &request.arguments)?;
-        let target = spec.target_argument.as_deref().and_then(|key| request.arguments.get(key)).and_then(Value::as_str);
-        let resource = self.inventory.resolve(spec.resource_kind, target).map_err(Refusal::UnknownTarget)?;
+        let target = entry.tool.target_of(&request.arguments);
+        let resource = self.inventory.resolve(spec.resource_kind, target.as_deref()).map_err(Refusal::UnknownTarget)?;
         let class = entry.tool.class_of(&request.arguments);
 
         let policy = self.policy.load_full();

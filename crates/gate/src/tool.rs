@@ -99,6 +99,13 @@ pub trait Tool: Send + Sync {
         self.spec().action_class
     }
 
+    /// What a call acts on, in the inventory's words: usually the argument that the spec names. A tool whose target
+    /// takes more than one argument to name joins them here.
+    fn target_of(&self, arguments: &Arguments) -> Option<String> {
+        let named = arguments.get(self.spec().target_argument.as_deref()?)?;
+        named.as_str().map(str::to_owned)
+    }
+
     /// Carries the call out. The permit holds the arguments and the limits that must be respected.
     fn run<'a>(&'a self, call: Permitted<ToolCall>, cx: &'a TaskCx) -> BoxFuture<'a, Result<ToolOutput, ToolFailure>>;
 

@@ -25,7 +25,7 @@ impl Platform {
     /// Whether the caller may read what an action gave back: whoever asked for it, and whoever may run such tools.
     pub fn may_read_result(&self, caller: &Principal, action: &StoredAction) -> bool {
         caller.is_same_party(&action.requester)
-            || Permission::RunDatabaseTools.allows(caller)
+            || Permission::to_run(action.resource.kind).allows(caller)
             || Permission::Approve.allows(caller)
     }
 }

@@ -313,6 +313,9 @@ impl reeve_gate::Inventory for InventoryHolder {
             let name: String = target.unwrap_or("agent").chars().take(80).collect();
             return Ok(Resource::new(kind, name));
         }
+        if kind == ResourceKind::Kubernetes {
+            return crate::clusters::place_named(self.current.load().as_deref(), target).map(|place| place.resource);
+        }
         let Some(inventory) = self.current.load_full() else {
             return Ok(Resource::new(kind, target.map_or_else(|| "default".to_owned(), mask_dsn)));
         };

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod actions;
 pub mod approvals;
 pub mod backup;
+pub mod clusters;
 pub mod explain;
 pub mod identity;
 pub mod inventory;

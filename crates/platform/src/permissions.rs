@@ -2,7 +2,7 @@
 //!
 //! A permission lets a caller ask; whether the act itself is allowed is policy's decision.
 
-use reeve_types::{AuthMethod, Principal, PrincipalKind};
+use reeve_types::{AuthMethod, Principal, PrincipalKind, ResourceKind};
 
 /// Something that a route lets a caller do. Every route names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -14,8 +14,12 @@ pub enum Permission {
     Look,
     /// Ask a question in words, run a diagnosis.
     Ask,
+    /// Ask for some tool by its name; which ones is a matter of what they act on.
+    RunTools,
     /// Ask for a tool that acts on databases.
     RunDatabaseTools,
+    /// Ask for a tool that acts on Kubernetes.
+    RunKubernetesTools,
     /// Have workspaces and work in them.
     UseWorkspaces,
     /// Have sessions with agents, and watch, steer and share them.
@@ -38,11 +42,13 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Public,
         Self::Look,
         Self::Ask,
+        Self::RunTools,
         Self::RunDatabaseTools,
+        Self::RunKubernetesTools,
         Self::UseWorkspaces,
         Self::UseSessions,
         Self::Approve,
@@ -54,13 +60,23 @@ impl Permission {
         Self::Administer,
     ];
 
+    /// What lets a caller ask for a tool that acts on such a thing.
+    pub fn to_run(kind: ResourceKind) -> Self {
+        match kind {
+            ResourceKind::Kubernetes => Self::RunKubernetesTools,
+            _ => Self::RunDatabaseTools,
+        }
+    }
+
     /// The word of the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Public => "public",
             Self::Look => "look",
             Self::Ask => "ask",
+            Self::RunTools => "run_tools",
             Self::RunDatabaseTools => "run_database_tools",
+            Self::RunKubernetesTools => "run_kubernetes_tools",
             Self::UseWorkspaces => "use_workspaces",
             Self::UseSessions => "use_sessions",
             Self::Approve => "approve",
@@ -77,7 +93,9 @@ impl Permission {
     pub fn roles(self) -> &'static [&'static str] {
         match self {
             Self::Public | Self::Look | Self::Ask | Self::Cancel => &[],
+            Self::RunTools => &["dba", "sre", "oncall", "sre-automation", "k8s-admin"],
             Self::RunDatabaseTools => &["dba", "sre", "oncall", "sre-automation"],
+            Self::RunKubernetesTools => &["sre", "k8s-admin", "oncall", "sre-automation"],
             Self::UseWorkspaces | Self::UseSessions => {
                 &["developer", "dba", "sre", "oncall", "sre-automation", "k8s-admin"]
             }
@@ -131,6 +149,16 @@ mod tests {
     fn nothing_but_looking_comes_without_a_role() {
         let granted: Vec<_> = Permission::ALL.into_iter().filter(|p| p.allows(&user(&[]))).collect();
         assert_eq!(granted, [Permission::Public, Permission::Look, Permission::Ask, Permission::Cancel]);
+    }
+
+    #[test]
+    fn tools_are_for_those_who_look_after_what_they_act_on() {
+        let may = |role: &str, kind| Permission::to_run(kind).allows(&user(&[role]));
+        for (role, database, kubernetes) in [("dba", true, false), ("k8s-admin", false, true), ("oncall", true, true)] {
+            assert_eq!(may(role, ResourceKind::Database), database, "{role}");
+            assert_eq!(may(role, ResourceKind::Kubernetes), kubernetes, "{role}");
+            assert!(Permission::RunTools.allows(&user(&[role])));
+        }
     }
 
     #[test]

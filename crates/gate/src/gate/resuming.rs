@@ -11,7 +11,6 @@ use reeve_types::{
     ActionId, ActionState, Approval, ApprovalStatus, Effect, EventType, Measured, Obligations, Origin, PolicyRequest,
     ToolOutput,
 };
-use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::asking::approval_part;
@@ -63,8 +62,8 @@ impl Gate {
         }
         let entry = self.registry.get(&action.tool).ok_or_else(|| format!("the tool `{}` is gone", action.tool))?;
         let spec = entry.tool.spec();
-        let target = spec.target_argument.as_deref().and_then(|key| action.arguments.get(key)).and_then(Value::as_str);
-        let resource = self.inventory.resolve(spec.resource_kind, target).map_err(|e| e.to_string())?;
+        let target = entry.tool.target_of(&action.arguments);
+        let resource = self.inventory.resolve(spec.resource_kind, target.as_deref()).map_err(|e| e.to_string())?;
         if resource != action.resource {
             return Err(format!("the inventory now describes `{}` differently", action.resource.name));
         }

@@ -76,9 +76,9 @@ fn asking(routes: Routes) -> Routes {
     routes
         .api(Permission::Ask, routes!(query::query))
         .api(Permission::Ask, routes!(query::diagnose))
-        .api(Permission::RunDatabaseTools, routes!(tools::run))
+        .api(Permission::RunTools, routes!(tools::run))
         .api(Permission::RunDatabaseTools, routes!(tools::run_on_database))
-        .api(Permission::Ask, routes!(tools::run_on_kubernetes))
+        .api(Permission::RunKubernetesTools, routes!(tools::run_on_kubernetes))
         .api(Permission::CheckPolicy, routes!(governance::check))
         .api(Permission::WriteRecords, routes!(events::bring))
         .api(Permission::WriteRecords, routes!(archive::keep_result))

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use reeve_gate::{Completed, StoredAction, Submission};
+use reeve_platform::Permission;
 use reeve_types::{
     Approval, Arguments, Digest, Origin, PolicyRequest, ProblemCode, Purpose, ResourceKind, ToolSpec, TraceId,
 };
@@ -193,24 +194,21 @@ pub(crate) async fn run(
     Id(name): Id<String>,
     Body(body): Body<Value>,
 ) -> Result<Response, Problem> {
+    // The route is for whoever may run some tool; this one may be for others.
+    if let Some(spec) = app.platform.gate().spec(&name) {
+        let needed = Permission::to_run(spec.resource_kind);
+        if !needed.allows(&caller.principal) {
+            let problem = crate::auth::lacks(needed, &caller.principal);
+            let place = format!("POST /api/v1/tools/{name}/run");
+            app.shared.denied.record(&app.platform, Some(&caller.principal), &place, None, &problem.detail).await;
+            return Err(problem);
+        }
+    }
     let what = idempotency::request("run", &name, &body);
     let wanted: RunTool = serde_json::from_value(body)
         .map_err(|error| Problem::new(ProblemCode::BadRequest, format!("the body cannot be read: {error}")))?;
     let call = Call::new(&app, &caller, name, wanted, "dt")?;
     submit_once(app, caller, &headers, what, call).await
-}
-
-/// The guide's way to Kubernetes tools. This server has no Kubernetes agent, and says so.
-#[utoipa::path(post, path = "/k8s/{tool}", tag = "tools", operation_id = "run_kubernetes_tool",
-    params(("tool" = String, Path, description = "The tool's name.")),
-    request_body(content = Value, description = "The tool's arguments."),
-    responses((status = 503, description = "There is no Kubernetes agent on this server.")))]
-pub(crate) async fn run_on_kubernetes(_caller: Caller, Id(name): Id<String>) -> Problem {
-    let detail = format!(
-        "`{}` needs a Kubernetes agent, and this server has none; GET /api/v1/tools lists the tools that it has",
-        name.chars().take(80).collect::<String>()
-    );
-    Problem::new(ProblemCode::Unavailable, detail)
 }
 
 /// Runs a database tool. The body holds its arguments, or `{"args": {…}, "purpose": …}`.
@@ -227,17 +225,49 @@ pub(crate) async fn run_on_database(
     Id(name): Id<String>,
     Body(body): Body<Value>,
 ) -> Result<Response, Problem> {
+    run_on(app, caller, &headers, (ResourceKind::Database, "db"), name, body).await
+}
+
+/// Runs a Kubernetes tool. The body holds its arguments, or `{"args": {…}, "purpose": …}`.
+#[utoipa::path(post, path = "/k8s/{tool}", tag = "tools", operation_id = "run_kubernetes_tool",
+    params(("tool" = String, Path, description = "The tool's name."),
+           ("Idempotency-Key" = Option<String>, Header, description = "The same key is answered the same way and nothing is done twice.")),
+    request_body(content = Value, description = "The tool's arguments."),
+    responses((status = 200, description = "It ran.", body = ToolReply),
+              (status = 202, description = "People were asked.", body = Awaiting)))]
+pub(crate) async fn run_on_kubernetes(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    Id(name): Id<String>,
+    Body(body): Body<Value>,
+) -> Result<Response, Problem> {
+    run_on(app, caller, &headers, (ResourceKind::Kubernetes, "k8s"), name, body).await
+}
+
+/// Runs a tool under a guide's path, which is for one kind of thing only.
+async fn run_on(
+    app: App,
+    caller: Caller,
+    headers: &HeaderMap,
+    (kind, path): (ResourceKind, &str),
+    name: String,
+    body: Value,
+) -> Result<Response, Problem> {
     match app.platform.gate().spec(&name) {
-        Some(spec) if spec.resource_kind == ResourceKind::Database => {}
-        Some(_) => {
-            let detail = format!("`{name}` does not act on databases; run it under /api/v1/tools/{name}/run");
+        Some(spec) if spec.resource_kind == kind => {}
+        Some(spec) => {
+            let detail = format!(
+                "`{name}` acts on a {}, not on a {kind}; run it under /api/v1/tools/{name}/run",
+                spec.resource_kind
+            );
             return Err(Problem::new(ProblemCode::NotFound, detail));
         }
         None => return Err(no_such_tool(&name)),
     }
-    let what = idempotency::request("db", &name, &body);
+    let what = idempotency::request(path, &name, &body);
     let call = Call::new(&app, &caller, name, guide_body(body)?, "dt")?;
-    submit_once(app, caller, &headers, what, call).await
+    submit_once(app, caller, headers, what, call).await
 }
 
 /// A guide's body: the arguments themselves, or the arguments under `args` with the purpose beside them.
@@ -413,9 +443,9 @@ async fn only_policy(app: &App, caller: &Caller, call: &Call) -> Result<Reply, P
     app.platform.may_ask_for(&caller.principal, &call.tool, &call.arguments).await?;
     let gate = app.platform.gate();
     let spec = gate.spec(&call.tool).ok_or_else(|| no_such_tool(&call.tool))?;
-    let target = spec.target_argument.as_deref().and_then(|key| call.arguments.get(key)).and_then(Value::as_str);
+    let target = gate.target_of(&call.tool, &call.arguments);
     let resource = gate
-        .resolve(spec.resource_kind, target)
+        .resolve(spec.resource_kind, target.as_deref())
         .map_err(|unknown| Problem::from(reeve_gate::Refusal::UnknownTarget(unknown)))?;
     let explained = gate.explain(&PolicyRequest {
         principal: &caller.principal,

@@ -43,6 +43,7 @@ async fn tools_agents_and_roles_are_listed() {
             "public",
             "look",
             "ask",
+            "run_tools",
             "run_database_tools",
             "use_workspaces",
             "use_sessions",

@@ -21,6 +21,8 @@ fn fitting(schema: &Value) -> Map<String, Value> {
             Some("array") => json!([]),
             _ => match name {
                 "table" => json!("public.t"),
+                "namespace" => json!("default"),
+                "pod_name" | "service_name" => json!("web"),
                 "statement" | "query" => json!("select 1"),
                 _ => json!("work_mem"),
             },
@@ -36,7 +38,11 @@ fn fitting(schema: &Value) -> Map<String, Value> {
 #[test]
 fn every_tool_leaves_a_decision_whatever_becomes_of_the_call() {
     let postgres = PostgresServer::start();
-    let home = Home::new().inventory(&postgres.superuser_dsn()).policy(ASK);
+    let inventory = json!({
+        "db_servers": {"shop": {"connection_string": postgres.superuser_dsn(), "tags": ["production"]}},
+        "k8s_clusters": {"home": {}},
+    });
+    let home = Home::new().with_file("REEVE_INVENTORY_FILE", "infrastructure.json", &inventory.to_string()).policy(ASK);
     let server = home.start();
     let tools = server.get("/api/v1/tools").expect(200);
     let tools = tools["tools"].as_array().expect("a list").clone();

@@ -142,6 +142,64 @@ fn the_gateway_examples_answer() {
     let info = server.request("post", "/api/v1/db/get_server_info", None, Some(&info)).expect(200);
     assert!(info["text"].as_str().unwrap().contains("PostgreSQL"), "{info}");
     assert_eq!(info["state"], "completed");
-    let pods = server.request("post", "/api/v1/k8s/get_pods", None, Some(&json!({"namespace": "default"}))).expect(503);
-    assert!(pods["detail"].as_str().unwrap().contains("this server has none"), "{pods}");
+}
+
+/// A stand-in for a Kubernetes API server, which knows one pod of the namespace `default` and one token.
+fn scripted_api_server() -> String {
+    use axum::http::{HeaderMap, StatusCode};
+    let pods = |headers: HeaderMap| async move {
+        let known = headers.get("authorization").is_some_and(|value| value == "Bearer guide-token");
+        let pod = json!({
+            "metadata": {"name": "web-0", "namespace": "default", "creationTimestamp": "2026-03-01T10:00:00Z"},
+            "spec": {"nodeName": "node-a", "containers": [{"name": "web"}]},
+            "status": {"phase": "Running", "containerStatuses": [{"name": "web", "ready": true, "restartCount": 0}]},
+        });
+        let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [pod]});
+        if known { Ok(axum::Json(list)) } else { Err(StatusCode::UNAUTHORIZED) }
+    };
+    let router = axum::Router::new().route("/api/v1/namespaces/default/pods", axum::routing::get(pods));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+            axum::serve(listener, router).await.expect("it serves");
+        });
+    });
+    url
+}
+
+#[test]
+fn the_guides_cluster_is_asked_as_the_guide_shows() {
+    let config = json!({
+        "current-context": "guide",
+        "clusters": [{"name": "c", "cluster": {"server": scripted_api_server()}}],
+        "contexts": [{"name": "guide", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"token": "guide-token"}}],
+    });
+    let inventory = json!({
+        "db_servers": {"prod-db": {"connection_string": "host=nowhere"}},
+        "k8s_clusters": {"prod": {"name": "Production", "context": "guide", "tags": ["production"]}},
+    });
+    let home = Home::new()
+        .with_file("HELPDESK_INFRA_CONFIG", "infrastructure.json", &inventory.to_string())
+        .with_file("HELPDESK_POLICY_FILE", "policies.yaml", FLAT)
+        .with_file("KUBECONFIG", "kubeconfig", &config.to_string())
+        .with("HELPDESK_IDENTITY_PROVIDER", "none");
+    let server = home.start();
+    let ask = |body: serde_json::Value| server.request("post", "/api/v1/k8s/get_pods", None, Some(&body));
+    let pods = ask(json!({"namespace": "default"})).expect(200);
+    assert_eq!((pods["agent"].as_str(), pods["state"].as_str()), (Some("k8s"), Some("completed")), "{pods}");
+    assert_eq!((&pods["data"]["count"], &pods["data"]["pods"][0]["name"]), (&json!(1), &json!("web-0")));
+
+    let agents = server.get_as(None, "/api/v1/agents").expect(200);
+    assert!(agents.as_array().is_some_and(|list| list.iter().any(|agent| agent["name"] == "k8s")), "{agents}");
+    let elsewhere = ask(json!({"namespace": "default", "context": "staging"}));
+    assert_eq!(elsewhere.status, 404, "{}", elsewhere.text);
+    assert!(elsewhere.text.contains("`staging` is not in the inventory; it knows prod"), "{}", elsewhere.text);
+    let command = home.command(REEVE).args(["tool", "run", "get_pods", "--namespace", "default"]).output();
+    let told = text(&command.expect("it runs"));
+    assert!(told.contains("web-0"), "{told}");
 }
