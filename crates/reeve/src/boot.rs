@@ -2,6 +2,7 @@
 
 mod archive;
 mod channels;
+mod kubernetes;
 mod mcp;
 mod sessions;
 mod targets;
@@ -179,6 +180,9 @@ fn registry(config: &Config, store: &Store, inventory: &Arc<InventoryHolder>) ->
     let archive = archive::StoreArchive::new(store.clone());
     let mut registry = Registry::new();
     for tool in reeve_postgres::tools::all(Arc::new(targets), Arc::new(archive), options) {
+        registry.register(tool)?;
+    }
+    for tool in kubernetes::tools(inventory) {
         registry.register(tool)?;
     }
     Ok(registry)

@@ -52,7 +52,7 @@ fn ways_in_and_ways_out_do_not_see_each_other() {
     assert_never(
         &manifests,
         &["reeve-http", "reeve-platform"],
-        &["reeve-postgres", "reeve-connectors", "reeve-workspace", "reeve-runtime", "reeve-model"],
+        &["reeve-postgres", "reeve-connectors", "reeve-kubernetes", "reeve-workspace", "reeve-runtime", "reeve-model"],
     );
     let above = ["reeve-http", "reeve-platform", "reeve-store"];
     assert_never(
@@ -60,6 +60,7 @@ fn ways_in_and_ways_out_do_not_see_each_other() {
         &[
             "reeve-postgres",
             "reeve-connectors",
+            "reeve-kubernetes",
             "reeve-workspace",
             "reeve-runtime",
             "reeve-model",
