@@ -43,7 +43,12 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
 
     let stop = CancellationToken::new();
     let hard = CancellationToken::new();
-    let http = tokio::spawn(reeve_http::serve(listeners, router, stop.clone(), hard.clone()));
+    let limits = reeve_http::ServeLimits {
+        // Every stream that may be open, and room for everything else.
+        connections: config.streams.connections.saturating_add(1024),
+        client_timeout: config.streams.client_timeout,
+    };
+    let http = tokio::spawn(reeve_http::serve_within(limits, listeners, router, stop.clone(), hard.clone()));
     let beside = tokio::spawn({
         let (platform, stop) = (platform.clone(), stop.clone());
         async move { platform.run(stop).await }

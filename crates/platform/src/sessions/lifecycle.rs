@@ -378,17 +378,13 @@ impl Sessions {
         found.ok_or_else(|| SessionError::new(ProblemCode::NotFound, format!("the session keeps no text `{digest}`")))
     }
 
-    /// Allows acts of one kind for as long as the session lasts, by an answer to a question of this session.
-    ///
-    /// # Errors
-    ///
-    /// The session waits for no such question.
-    pub async fn grant(
+    /// What a yes to a question would allow for as long as the session lasts.
+    pub(super) async fn grant_for(
         &self,
         caller: &Principal,
         id: &SessionId,
         question: &ApprovalId,
-    ) -> Result<Session, SessionError> {
+    ) -> Result<Grant, SessionError> {
         let approval = self.platform.approval(&caller.tenant, question).await?;
         if !super::permission::is_owners_question(&approval) {
             return Err(SessionError::conflict(
@@ -401,17 +397,20 @@ impl Sessions {
             return Err(SessionError::conflict("that question is another session's"));
         }
         let at = self.platform.clock().now();
-        let grant = Grant { tool: text("tool"), kind: text("kind"), by: caller.label(), at };
-        let (row, ()) = self
-            .change(caller, id, move |row, happened| {
-                if !row.session.grants.iter().any(|known| known.tool == grant.tool && known.kind == grant.kind) {
-                    row.session.grants.push(grant.clone());
-                    happened.push(Happening::Granted { grant, revoked: false });
-                }
-                Ok(())
-            })
-            .await?;
-        Ok(row.session)
+        Ok(Grant { tool: text("tool"), kind: text("kind"), by: caller.label(), at })
+    }
+
+    /// Allows acts of one kind for as long as the session lasts.
+    pub(super) async fn grant(&self, caller: &Principal, id: &SessionId, grant: Grant) -> Result<(), SessionError> {
+        self.change(caller, id, move |row, happened| {
+            if !row.session.grants.iter().any(|known| known.tool == grant.tool && known.kind == grant.kind) {
+                row.session.grants.push(grant.clone());
+                happened.push(Happening::Granted { grant, revoked: false });
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(())
     }
 
     /// Takes a grant back.

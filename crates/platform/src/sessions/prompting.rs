@@ -142,9 +142,13 @@ impl Sessions {
         if !yes {
             return Ok(self.platform.deny(caller, found, reason).await?);
         }
+        let grant = match remember {
+            true => Some(self.grant_for(caller, id, found).await?),
+            false => None,
+        };
         let approval = self.platform.approve(caller, found, reason, None).await?;
-        if remember {
-            self.grant(caller, id, found).await?;
+        if let Some(grant) = grant {
+            self.grant(caller, id, grant).await?;
         }
         Ok(approval)
     }

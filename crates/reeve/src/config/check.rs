@@ -15,7 +15,8 @@ use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
     ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
-    NotifyConfig, OtelConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, VerifyConfig, WorkspacesConfig,
+    NotifyConfig, OtelConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, StreamsConfig, VerifyConfig,
+    WorkspacesConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -88,6 +89,7 @@ impl Check<'_> {
             audit_socket: self.path("audit.socket"),
             verify: self.verify(),
             mcp_file: self.path("mcp.file"),
+            streams: self.streams(),
             sessions: SessionsConfig {
                 models_file: self.path("models.file"),
                 agents_dir: self.path("agents.dir"),
@@ -219,6 +221,17 @@ impl Check<'_> {
             self.complain(&Source::Default, message, "set `data_dir`, REEVE_DATA_DIR or --data-dir");
         }
         found
+    }
+
+    fn streams(&mut self) -> StreamsConfig {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        StreamsConfig {
+            idle: Duration::from_millis(self.number("sse.idle_ms", 120_000, 1000..=DAY_MS)),
+            client_timeout: Duration::from_millis(self.number("sse.client_timeout_ms", 300_000, 1000..=DAY_MS)),
+            connections: count(self.number("sse.max_connections", 20_000, 1..=1_000_000)),
+            per_caller: count(self.number("sse.max_per_caller", 100, 1..=1_000_000)),
+        }
     }
 
     fn workspaces(&mut self) -> WorkspacesConfig {

@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) verify: VerifyConfig,
     /// The file that names other people's MCP servers, when it was set; absolute.
     pub(crate) mcp_file: Option<PathBuf>,
+    /// How streams of sessions are served.
+    pub(crate) streams: StreamsConfig,
     /// Which agents there are, and what they think with.
     pub(crate) sessions: SessionsConfig,
     /// How workspaces are held.
@@ -141,6 +143,19 @@ pub(crate) struct VerifyConfig {
     pub(crate) initial_delay: Duration,
     /// The longest wait; not below the first.
     pub(crate) max_delay: Duration,
+}
+
+/// How streams of sessions are served.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamsConfig {
+    /// How long one may be silent before it says that it lives.
+    pub(crate) idle: Duration,
+    /// How long a client may leave lie what was sent to it.
+    pub(crate) client_timeout: Duration,
+    /// How many may be open.
+    pub(crate) connections: usize,
+    /// How many one caller may have.
+    pub(crate) per_caller: usize,
 }
 
 /// Which agents there are, and what they think with.
