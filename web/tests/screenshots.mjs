@@ -14,7 +14,7 @@ const asked = process.argv.slice(2).find((word) => !word.startsWith('--'));
 const into = asked ?? join(dirname(fileURLToPath(import.meta.url)), '../../docs/screenshots');
 /** What is kept in docs/: the rest is there to be looked at while the page is worked on. */
 const KEPT = /-1440-light|^(ide|workspaces|approvals|audit|sessions)-1440-dark|^(ide|workspaces|sessions)-1024-light|-390-light|^(ide|sessions-answer)-390-dark/;
-const wanted = (name) => asked !== undefined || KEPT.test(name);
+const wanted = (name) => name.startsWith(only) && (asked !== undefined || KEPT.test(name));
 const SIZES = [[1440, 900], [1024, 768], [390, 844]];
 const ADA = 'ada@example.org';
 const DORA = 'dora@example.org';

@@ -182,7 +182,7 @@ describe('an agent in a workspace', () => {
     await run.getByRole('button', { name: /^Run python3/ }).click();
     await run.getByText('1 sort 9 sorts').waitFor();
     await run.getByRole('button', { name: 'Show the whole result' }).click();
-    await page.getByRole('dialog').getByText(/\b6000\b/).waitFor();
+    await page.getByRole('dialog').getByText(/\b6000\b/).last().waitFor();
     assert.deepEqual(await barriers(page), []);
     await page.keyboard.press('Escape');
     assert.match(await run.getByRole('link', { name: 'See the record' }).getAttribute('href'), /^#\/audit\?view=records&record=/);
@@ -242,6 +242,24 @@ describe('an agent in a workspace', () => {
     await log().getByText('Forked here.').waitFor();
     await log().getByText('The page says').waitFor();
     assert.equal(await log().getByText('No record shows this').count(), 0);
+  });
+});
+
+describe('a no', () => {
+  it('is told to the agent with its reason, and nothing is changed', async () => {
+    const before = await file();
+    const { id } = await (await api('POST', '/sessions', { agent: 'coder', model: 'coder/work', workspace_id: workspace, prompt: 'Try again', title: 'Refused' })).json();
+    await person.go(`/sessions/${id}`);
+    const asked = log().getByRole('group', { name: 'The agent asks' });
+    await asked.getByRole('textbox', { name: 'Reason' }).fill('Not on a Saturday');
+    await asked.getByRole('button', { name: 'Reject' }).click();
+    const refused = call(/^Edit app\.py/).filter({ hasText: 'Not done' });
+    await refused.getByRole('button', { name: /^Edit app\.py/ }).click();
+    await refused.getByText('“Not on a Saturday”').waitFor();
+    await page.getByRole('button', { name: 'Stop', exact: true }).click();
+    await log().getByText(/^Stopped/).waitFor();
+    assert.equal(await file(), before);
+    assert.deepEqual(await barriers(page), []);
   });
 });
 
