@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Request, State};
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::cookies;
 use crate::declare::Routes;
-use crate::extract::read_body;
+use crate::extract::{Body, Id, read_body};
 use crate::problem::Problem;
 
 /// How long a message may take to arrive.
@@ -41,8 +41,12 @@ pub type McpService = BoxCloneSyncService<Request, Response, Infallible>;
 pub trait OtherServers: Send + Sync {
     /// How each stands.
     fn report(&self) -> BoxFuture<'_, Value>;
-    /// Pins what one of them offers now; says how it stands then, or why that was not done and whether it is known.
-    fn accept<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Value, (ProblemCode, String)>>;
+    /// Pins what one of them offers now, if that is what was read (the report's `found`); says how it stands then, or why that was not done and whether it is known.
+    fn accept<'a>(
+        &'a self,
+        name: &'a str,
+        read: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Value, (ProblemCode, String)>>;
 }
 
 /// The protocol both ways, for the routes that have to do with it.
@@ -94,7 +98,7 @@ async fn talk(State(app): State<App>, caller: Caller, request: Request) -> Resul
     if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err() {
         return Ok(complaint(StatusCode::BAD_REQUEST, -32700, "the message is not JSON"));
     }
-    let answered = service.oneshot(Request::from_parts(parts, Body::from(bytes))).await;
+    let answered = service.oneshot(Request::from_parts(parts, bytes.into())).await;
     in_json(answered.unwrap_or_else(|never| match never {})).await
 }
 
@@ -144,15 +148,29 @@ async fn servers(State(app): State<App>) -> Json<Value> {
     }
 }
 
+#[derive(serde::Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Accept {
+    /// The `found` of the server's report, so that nothing else is accepted than what was read.
+    #[serde(default)]
+    found: Option<String>,
+}
+
 /// Pins what an MCP server offers now. What has changed is offered from the next start on.
 #[utoipa::path(post, path = "/mcp/servers/{name}/accept", tag = "mcp", operation_id = "accept_mcp_server",
     params(("name" = String, Path, description = "The server's name in the configuration.")),
+    request_body(content = Accept),
     responses((status = 200, description = "How it stands now.", body = Value)))]
-async fn accept(State(app): State<App>, caller: Caller, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+async fn accept(
+    State(app): State<App>,
+    caller: Caller,
+    Id(name): Id<String>,
+    Body(body): Body<Accept>,
+) -> Result<Json<Value>, Problem> {
     let Some(servers) = &app.shared.options.mcp.servers else {
         return Err(Problem::new(ProblemCode::NotFound, "no MCP servers are configured"));
     };
-    let outcome = servers.accept(&name).await;
+    let outcome = servers.accept(&name, body.found.as_deref()).await;
     let platform = &app.platform;
     let mut event = platform.event(EventType::ConfigurationChanged, caller.tenant(), caller.trace(platform, "cfg"));
     event.principal = Some(caller.principal.clone());

@@ -44,6 +44,9 @@ pub enum McpError {
     /// No server of this name is configured.
     #[error("there is no MCP server `{0}` in the configuration")]
     NoSuchServer(String),
+    /// It offers something else than what the person has read.
+    #[error("the MCP server `{0}` offers something else by now; read the differences again")]
+    ChangedAgain(String),
     /// The server could not be asked.
     #[error("the MCP server `{name}` cannot be used: {reason}")]
     Unreachable {
@@ -225,17 +228,22 @@ impl McpServers {
         all
     }
 
-    /// Looks at a server and pins what it offers now. Changed and new tools are offered from the next start on.
+    /// Looks at a server and pins what it offers now, if that is what the person has read: the `found` of its report.
+    /// Changed and new tools are offered from the next start on.
     ///
     /// # Errors
     ///
-    /// There is no such server, it cannot be reached, or the pins cannot be written.
-    pub async fn accept(&self, name: &str) -> Result<ServerReport, McpError> {
+    /// There is no such server, it cannot be reached, it has changed again, or the pins cannot be written.
+    pub async fn accept(&self, name: &str, read: Option<&str>) -> Result<ServerReport, McpError> {
         let short = || name.chars().take(60).collect::<String>();
         let server = self.servers.get(name).ok_or_else(|| McpError::NoSuchServer(short()))?;
         let looked = server.look(true).await;
         looked.map_err(|trouble| McpError::Unreachable { name: short(), reason: trouble.to_string() })?;
-        self.book.accept(name, &server.seen().tools.unwrap_or_default())?;
+        let found = server.seen().tools.unwrap_or_default();
+        if read.is_some_and(|read| report::digest_of(&found).is_none_or(|now| now.to_string() != read)) {
+            return Err(McpError::ChangedAgain(short()));
+        }
+        self.book.accept(name, &found)?;
         let offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(report::of(server, self.book.of(name), &offered, true))
     }

@@ -165,6 +165,8 @@ impl Relay {
         }
         let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
         let (this, key) = (Arc::clone(self), id.to_string());
+        // Held while the task is begun, so that it cannot end before it is written down.
+        let mut open = locked(&self.open);
         let task = tasks.spawn({
             let key = key.clone();
             async move {
@@ -173,9 +175,7 @@ impl Relay {
                 drop(place);
             }
         });
-        if !task.is_finished() {
-            locked(&self.open).insert(key, task.abort_handle());
-        }
+        open.insert(key, task.abort_handle());
     }
 
     fn abort_all(&self) {
@@ -228,8 +228,7 @@ impl Relay {
             if buffer.len() > MESSAGE_BYTES_MAX {
                 return Err("the server's answer is too long".to_owned());
             }
-            while incoming.is_stream {
-                let Some((event, used)) = next_event(&buffer) else { break };
+            while let Some((event, used)) = next_event(&buffer).filter(|_| incoming.is_stream) {
                 buffer.drain(..used);
                 if let Ok(message) = serde_json::from_str::<Value>(&event) {
                     answered |= message.get("id") == Some(id) && message.get("method").is_none();

@@ -197,7 +197,11 @@ fn http_transport(
         put(name, value.trim())?;
     }
     // A redirect could lead anywhere with the headers on board, so none is followed.
-    let client = reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder();
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+    }
+    let client = builder
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
         .default_headers(headers)
@@ -205,6 +209,12 @@ fn http_transport(
         .map_err(|error| Unreachable(format!("cannot speak HTTP: {}", of_others(&error))))?;
     let config = StreamableHttpClientTransportConfig::with_uri(url).max_sse_event_size(MESSAGE_BYTES_MAX);
     Ok(StreamableHttpClientTransport::with_client(client, config))
+}
+
+fn is_loopback(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 type Pipes = AsyncRwTransport<RoleClient, tokio::process::ChildStdout, tokio::process::ChildStdin>;

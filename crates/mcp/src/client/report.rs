@@ -31,6 +31,9 @@ pub struct ServerReport {
     pub protocol_version: Option<String>,
     /// Its tools.
     pub tools: Vec<ToolReport>,
+    /// Stands for everything that it offers now; given back with the acceptance, so that what is accepted was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
     /// Whether some are offered from the next start on only.
     pub needs_restart: bool,
     /// Whether a person should look: `reeve mcp accept NAME` accepts what is there now.
@@ -77,6 +80,11 @@ pub struct ToolReport {
     pub difference: Option<Value>,
 }
 
+/// Stands for all that a server offers.
+pub(super) fn digest_of(tools: &BTreeMap<String, Definition>) -> Option<Digest> {
+    Digest::of_value(&serde_json::to_value(tools).ok()?).ok()
+}
+
 pub(super) fn of(
     server: &Arc<Server>,
     pins: Option<BTreeMap<String, Pin>>,
@@ -100,6 +108,7 @@ pub(super) fn of(
             tool_report(server, name, pins.get(name), now, given)
         })
         .collect();
+    let found = now.and_then(digest_of).map(|digest| digest.to_string());
     let (server_said, protocol_version) = seen.about.unzip();
     ServerReport {
         name: server.name().to_owned(),
@@ -108,6 +117,7 @@ pub(super) fn of(
         reason: seen.trouble,
         server: server_said,
         protocol_version,
+        found,
         needs_restart: tools.iter().any(|tool| tool.state == ToolState::AfterRestart),
         needs_accepting: tools.iter().any(|tool| matches!(tool.state, ToolState::Changed | ToolState::New)),
         tools,

@@ -32,6 +32,12 @@ pub(super) struct Seen {
     pub(super) trouble: Option<String>,
 }
 
+/// A connection, and when its tools were last looked at.
+struct Held {
+    link: Link,
+    looked_at: Option<Instant>,
+}
+
 /// What is done with every look: hold it against the pins.
 pub(super) type Noted = Arc<dyn Fn(&str, &BTreeMap<String, Definition>) + Send + Sync>;
 
@@ -40,7 +46,7 @@ pub(super) struct Server {
     name: String,
     pub(super) settings: ServerSettings,
     environment: Environment,
-    link: tokio::sync::Mutex<Option<(Link, Instant)>>,
+    link: tokio::sync::Mutex<Option<Held>>,
     seen: Mutex<Seen>,
     noted: Noted,
 }
@@ -101,7 +107,7 @@ impl Server {
     /// Connects where there is no connection, and looks at what the server offers where the last look is old.
     pub(super) async fn look(&self, anew: bool) -> Result<Peer<RoleClient>, Unreachable> {
         let mut held = self.link.lock().await;
-        if held.as_ref().is_some_and(|(link, _)| link.is_closed()) {
+        if held.as_ref().is_some_and(|held| held.link.is_closed()) {
             *held = None;
         }
         let looked = self.look_through(&mut held, anew).await;
@@ -112,41 +118,38 @@ impl Server {
         looked
     }
 
-    async fn look_through(
-        &self,
-        held: &mut Option<(Link, Instant)>,
-        anew: bool,
-    ) -> Result<Peer<RoleClient>, Unreachable> {
-        if let Some((link, at)) = held.as_ref()
-            && !anew
-            && !link.take_changed()
-            && at.elapsed() < LOOK_HOLDS_FOR
-        {
-            return Ok(link.peer());
-        }
-        let link = match held.take() {
-            Some((link, _)) => link,
-            None => Link::open(&self.settings, self.environment.as_ref(), OPEN_WITHIN).await?,
+    async fn look_through(&self, held: &mut Option<Held>, anew: bool) -> Result<Peer<RoleClient>, Unreachable> {
+        let Held { link, looked_at } = match held {
+            Some(held) => held,
+            None => {
+                let link = Link::open(&self.settings, self.environment.as_ref(), OPEN_WITHIN).await?;
+                held.insert(Held { link, looked_at: None })
+            }
         };
-        let tools = link.tools(LIST_WITHIN).await?;
-        let tools: BTreeMap<String, Definition> =
-            tools.iter().map(|(name, tool)| (name.clone(), Definition::of(tool))).collect();
-        (self.noted)(&self.name, &tools);
-        *self.lock() = Seen { tools: Some(tools), about: Some(link.about()), trouble: None };
-        let peer = link.peer();
-        *held = Some((link, Instant::now()));
-        Ok(peer)
+        if anew || link.take_changed() {
+            *looked_at = None;
+        }
+        // A connection stays while it is looked through again: calls may be in flight on it.
+        if looked_at.is_none_or(|at| at.elapsed() >= LOOK_HOLDS_FOR) {
+            let tools = link.tools(LIST_WITHIN).await?;
+            let tools: BTreeMap<String, Definition> =
+                tools.iter().map(|(name, tool)| (name.clone(), Definition::of(tool))).collect();
+            (self.noted)(&self.name, &tools);
+            *self.lock() = Seen { tools: Some(tools), about: Some(link.about()), trouble: None };
+            *looked_at = Some(Instant::now());
+        }
+        Ok(link.peer())
     }
 
     pub(super) async fn is_connected(&self) -> bool {
         // A connection that is being made or used right now counts as one.
-        self.link.try_lock().map_or(true, |held| held.as_ref().is_some_and(|(link, _)| !link.is_closed()))
+        self.link.try_lock().map_or(true, |held| held.as_ref().is_some_and(|held| !held.link.is_closed()))
     }
 
     pub(super) async fn close(&self) {
         let held = self.link.lock().await.take();
-        if let Some((link, _)) = held {
-            link.close().await;
+        if let Some(held) = held {
+            held.link.close().await;
         }
     }
 }

@@ -77,11 +77,16 @@ impl OtherServers for Desk {
         Box::pin(async { json!(self.0.report().await) })
     }
 
-    fn accept<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Value, (ProblemCode, String)>> {
+    fn accept<'a>(
+        &'a self,
+        name: &'a str,
+        read: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Value, (ProblemCode, String)>> {
         Box::pin(async move {
-            let report = self.0.accept(name).await.map_err(|error| {
+            let report = self.0.accept(name, read).await.map_err(|error| {
                 let code = match &error {
                     McpError::NoSuchServer(_) => ProblemCode::NotFound,
+                    McpError::ChangedAgain(_) => ProblemCode::Conflict,
                     McpError::Unreachable { .. } => ProblemCode::Unavailable,
                     McpError::Pins(_) => ProblemCode::RecordUnavailable,
                     McpError::Configuration(_) => ProblemCode::BadRequest,

@@ -10,7 +10,7 @@ use super::{inventory, policy};
 use crate::client::{Ask, Client, Reach, own_token, server_runs};
 use crate::config::{Config, ConfigErrors, Surroundings};
 use crate::exit::{self, Failure, Outcome};
-use crate::render::{clean, count, field, hanging};
+use crate::render::{clean, count, entries, field, hanging};
 use crate::term::{Look, Term, Tone};
 
 /// Look for what is in the way: settings, files, permissions, the server
@@ -187,11 +187,14 @@ async fn server(config: &Config, term: &mut Term, checks: &mut Vec<Check>) {
         let client = Client::connect(config, Reach::Server).await?;
         let health = client.fetch(Ask::get("/health")).await?.json()?;
         let who = client.fetch(Ask::get("/whoami")).await.and_then(|answer| answer.json());
-        Ok::<_, Failure>((client.place(), health, who))
+        // For administrators alone; others are not told, and it is not in their way.
+        let mcp = client.fetch(Ask::get("/mcp/servers")).await.and_then(|answer| answer.json()).ok();
+        Ok::<_, Failure>((client.place(), health, who, mcp))
     };
     match term.progress("asking the server", asked).await {
         Err(failure) => checks.push(check("server", Mark::Broken, failure.message)),
-        Ok((place, health, who)) => {
+        Ok((place, health, who, mcp)) => {
+            checks.extend(mcp.iter().flat_map(|list| entries(list, "servers")).map(mcp_server));
             checks.push(check("server", Mark::Fine, format!("{place} answers, version {}", field(&health, "version"))));
             checks.push(match who {
                 Ok(who) => check("identity", Mark::Fine, format!("you are {} there", field(&who, "label"))),
@@ -202,6 +205,23 @@ async fn server(config: &Config, term: &mut Term, checks: &mut Vec<Check>) {
                 Err(failure) => check("identity", Mark::Broken, failure.message),
             });
         }
+    }
+}
+
+fn mcp_server(server: &serde_json::Value) -> Check {
+    let (name, state) = (field(server, "name"), field(server, "state"));
+    let is = |key: &str| server.get(key) == Some(&serde_json::Value::Bool(true));
+    match state.as_str() {
+        "unreachable" => check("MCP server", Mark::Remark, format!("{name}: {}", field(server, "reason"))),
+        _ if is("needs_accepting") => check(
+            "MCP server",
+            Mark::Remark,
+            format!("{name}: its tools differ from what was pinned and are held back; `reeve mcp servers` shows how"),
+        ),
+        _ if is("needs_restart") => {
+            check("MCP server", Mark::Remark, format!("{name}: what was accepted is offered after a restart"))
+        }
+        _ => check("MCP server", Mark::Fine, format!("{name} is {state}")),
     }
 }
 

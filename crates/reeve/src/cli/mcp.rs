@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use reeve_mcp::relay::{Incoming, Outgoing};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Session;
@@ -55,7 +55,15 @@ pub(super) async fn run(command: Mcp, session: &mut Session) -> Outcome {
             })
         }
         Some(What::Accept { name }) => {
-            let ask = Ask::post(format!("/mcp/servers/{}/accept", escape(&name)), &Value::Null).patience(LONG_PATIENCE);
+            // What is accepted is what is shown here, and nothing that comes after it.
+            let list = session.fetch(Reach::Server, "asking", Ask::get("/mcp/servers")).await?.json()?;
+            let one = entries(&list, "servers").iter().find(|one| field(one, "name") == name);
+            if let Some(one) = one.filter(|_| !session.json) {
+                session.term.print(&server(one))?;
+            }
+            let read = one.and_then(|one| one.get("found")).cloned().unwrap_or(Value::Null);
+            let path = format!("/mcp/servers/{}/accept", escape(&name));
+            let ask = Ask::post(path, &json!({"found": read})).patience(LONG_PATIENCE);
             let answer = session.fetch(Reach::Server, "asking the MCP server", ask).await?;
             session.show(&answer, |one, _| server(one))
         }
