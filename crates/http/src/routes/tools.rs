@@ -258,7 +258,7 @@ async fn run_on(
         Some(spec) if spec.resource_kind == kind => {}
         Some(spec) => {
             let detail = format!(
-                "`{name}` acts on a {}, not on a {kind}; run it under /api/v1/tools/{name}/run",
+                "`{name}` is a tool of the kind {}, not {kind}; run it under /api/v1/tools/{name}/run",
                 spec.resource_kind
             );
             return Err(Problem::new(ProblemCode::NotFound, detail));

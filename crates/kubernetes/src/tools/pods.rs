@@ -31,11 +31,12 @@ async fn get_pods(job: &Job<'_>) -> Result<ToolOutput, Trouble> {
     let now = job.now();
     let count = listed.items.len();
     let ill = listed.items.iter().filter(|pod| !is_well(pod)).count();
+    let (pods, within) = (if count == 1 { "pod" } else { "pods" }, view.within());
     let message = match view.cut_note(listed.cut, "pods") {
         Some(note) => note,
-        None if count == 0 => format!("no pods{}", view.within()),
-        None if ill == 0 => format!("{count} pods{}, all of them well", view.within()),
-        None => format!("{count} pods{}, {ill} of them not well", view.within()),
+        None if count == 0 => format!("no pods{within}"),
+        None if ill == 0 => format!("{count} {pods}{within}, none of them unwell"),
+        None => format!("{count} {pods}{within}, {ill} of them not well"),
     };
     let rows: Vec<Vec<String>> = listed
         .items

@@ -199,7 +199,7 @@ fn the_guides_cluster_is_asked_as_the_guide_shows() {
     let elsewhere = ask(json!({"namespace": "default", "context": "staging"}));
     assert_eq!(elsewhere.status, 404, "{}", elsewhere.text);
     assert!(elsewhere.text.contains("`staging` is not in the inventory; it knows prod"), "{}", elsewhere.text);
-    let command = home.command(REEVE).args(["tool", "run", "get_pods", "--namespace", "default"]).output();
+    let command = home.command(REEVE).args(["tool", "run", "get_pods", "namespace=default"]).output();
     let told = text(&command.expect("it runs"));
     assert!(told.contains("web-0"), "{told}");
 }
