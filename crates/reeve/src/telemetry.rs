@@ -73,6 +73,7 @@ impl Telemetry {
             .with_tracer(self.tracer.clone())
             .with_location(false)
             .with_threads(false)
+            .with_target(false)
             .with_tracked_inactivity(false)
             .with_filter(for_traces.with_max_level_hint(LevelFilter::DEBUG))
     }

@@ -254,7 +254,7 @@ impl Platform {
             otel.kind = "internal",
             otel.name = format!("channel.{}.{event}", channel.name()),
             otel.status_code = tracing::field::Empty,
-            reeve.notice.attempt = delivery.attempts + 1,
+            reeve.notice.attempt = i64::from(delivery.attempts) + 1,
         );
         let began = Instant::now();
         let told = match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).instrument(span.clone()).await {

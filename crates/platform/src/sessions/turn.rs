@@ -130,7 +130,7 @@ impl TurnCx {
             gen_ai.agent.name = %row.session.agent,
             gen_ai.conversation.id = %row.session.id,
             session.id = %row.session.id,
-            reeve.turn = turn.number,
+            reeve.turn = signed(turn.number),
             reeve.turn.end = Empty,
             reeve.trace_id = %trace_id,
         );
@@ -367,6 +367,11 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Traces know no other whole numbers.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn word_of(end: TurnEnd) -> &'static str {
@@ -777,8 +782,8 @@ async fn ask_model(
     })?;
     counts.model_latency.observe(asked_at.elapsed());
     span.record("gen_ai.response.model", reply.model.as_str());
-    span.record("gen_ai.usage.input_tokens", reply.usage.input_tokens);
-    span.record("gen_ai.usage.output_tokens", reply.usage.output_tokens);
+    span.record("gen_ai.usage.input_tokens", signed(reply.usage.input_tokens));
+    span.record("gen_ai.usage.output_tokens", signed(reply.usage.output_tokens));
     drop(span);
     let mut happened = Vec::new();
     let text = text_of(&reply.blocks);
