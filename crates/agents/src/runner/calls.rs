@@ -264,6 +264,8 @@ impl Known {
         if left_out > 0 {
             content = format!("{content}\n[{left_out} changes of files are too large to be shown]").trim().to_owned();
         }
+        // What failed or was refused has changed nothing.
+        let diffs = if is_error { Vec::new() } else { diffs };
         finished(self.our_id.clone(), is_error, cut(&content, CONTENT_CHARS_MAX), diffs)
     }
 

@@ -1,7 +1,7 @@
 //! What an agent tells and asks for, handed to the session: our side of the protocol.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -25,6 +25,10 @@ use crate::profiles;
 const LIST_MAX: usize = 100;
 /// Longest piece of words that is told at once, in characters.
 const WORDS_CHARS_MAX: usize = 200_000;
+/// Most words of one turn, in bytes. What comes after is left out.
+const WORDS_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most other things that are told in one turn.
+const EVENTS_MAX: usize = 20_000;
 /// Different complaints of one agent that are told.
 const COMPLAINTS_MAX: u8 = 20;
 
@@ -38,6 +42,9 @@ pub(super) struct Hearing {
     session_id: OnceLock<String>,
     /// What was said before is being told again.
     replaying: AtomicBool,
+    /// What was told in this turn: bytes of words, and other things.
+    told_bytes: AtomicUsize,
+    told_events: AtomicUsize,
     complaints: AtomicU8,
     complained: Mutex<HashSet<String>>,
     /// The agent went into a mode in which it asks nobody.
@@ -66,6 +73,8 @@ impl Hearing {
             terminals: Terminals::default(),
             session_id: OnceLock::new(),
             replaying: AtomicBool::new(false),
+            told_bytes: AtomicUsize::new(0),
+            told_events: AtomicUsize::new(0),
             complaints: AtomicU8::new(0),
             complained: Mutex::default(),
             unsafe_mode: CancellationToken::new(),
@@ -85,6 +94,8 @@ impl Hearing {
     /// A turn is over, or the agent is gone: nothing it had begun goes on.
     pub(super) async fn settle(&self, reason: &str) {
         let left = lock(&self.calls).settle(reason);
+        self.told_bytes.store(0, Ordering::Relaxed);
+        self.told_events.store(0, Ordering::Relaxed);
         self.all(left).await;
         self.terminals.release_all();
     }
@@ -108,8 +119,29 @@ impl Hearing {
 
     async fn all(&self, happened: Vec<Happening>) {
         for what in happened {
-            self.session.happened(what).await;
+            self.tell(what).await;
         }
+    }
+
+    /// Tells what happened, unless there is no end to it.
+    async fn tell(&self, what: Happening) {
+        if self.told_events.fetch_add(1, Ordering::Relaxed) < EVENTS_MAX {
+            self.session.happened(what).await;
+        } else {
+            let said = format!("the agent tells of more than {EVENTS_MAX} things in one turn; the rest is left out");
+            self.complain("too many events", &said).await;
+        }
+    }
+
+    /// Words, unless there is no end to them.
+    async fn words(&self, content: &ContentBlock) -> Option<String> {
+        let words = words(content);
+        if self.told_bytes.fetch_add(words.len(), Ordering::Relaxed) < WORDS_BYTES_MAX {
+            return Some(words);
+        }
+        let said = format!("the agent says more than {} MiB in one turn; the rest is left out", WORDS_BYTES_MAX >> 20);
+        self.complain("too many words", &said).await;
+        None
     }
 
     async fn mode(&self, mode: &str) {
@@ -118,7 +150,7 @@ impl Hearing {
             self.unsafe_mode.cancel();
             return;
         }
-        self.session.happened(Happening::Mode { mode: cut(&plain(mode), 100) }).await;
+        self.tell(Happening::Mode { mode: cut(&plain(mode), 100) }).await;
     }
 
     async fn settings(&self, options: &[ConfigOption]) {
@@ -133,8 +165,16 @@ impl Hearing {
 
     async fn told(&self, update: Update) {
         match update {
-            Update::AgentMessage { content, .. } => self.session.said(words(&content)).await,
-            Update::AgentThought { content, .. } => self.session.thought(words(&content)).await,
+            Update::AgentMessage { content, .. } => {
+                if let Some(words) = self.words(&content).await {
+                    self.session.said(words).await;
+                }
+            }
+            Update::AgentThought { content, .. } => {
+                if let Some(words) = self.words(&content).await {
+                    self.session.thought(words).await;
+                }
+            }
             Update::ToolCall(call) => {
                 let happened = lock(&self.calls).begin(call);
                 self.all(happened).await;
@@ -145,18 +185,18 @@ impl Hearing {
             }
             Update::Plan { entries, .. } => {
                 let entries = entries.into_iter().take(LIST_MAX).map(step).collect();
-                self.session.happened(Happening::Plan { turn: 0, entries }).await;
+                self.tell(Happening::Plan { turn: 0, entries }).await;
             }
             Update::PlanText { markdown: Some(text), .. } => {
                 let text = cut(&without_secrets(&text), 4000);
                 let entry = PlanEntry { content: text, priority: "medium".into(), status: "pending".into() };
-                self.session.happened(Happening::Plan { turn: 0, entries: vec![entry] }).await;
+                self.tell(Happening::Plan { turn: 0, entries: vec![entry] }).await;
             }
             Update::Commands { commands } => {
                 let short = |text: &str, most| cut(&plain(text), most);
                 let commands = commands.iter().take(LIST_MAX);
                 let commands = commands.map(|one| (short(&one.name, 100), short(&one.description, 300))).collect();
-                self.session.happened(Happening::Commands { commands }).await;
+                self.tell(Happening::Commands { commands }).await;
             }
             Update::Mode { id } => self.mode(&id).await,
             Update::ConfigOptions { options } => self.settings(&options).await,
@@ -294,6 +334,81 @@ impl Peer for Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Keeps what it is told, and says no.
+    #[derive(Default)]
+    struct Notebook {
+        said: Mutex<usize>,
+        happened: Mutex<Vec<Happening>>,
+    }
+
+    impl ExternalPeer for Notebook {
+        fn said(&self, text: String) -> BoxFuture<'_, ()> {
+            *lock(&self.said) += text.len();
+            Box::pin(async {})
+        }
+        fn thought(&self, _: String) -> BoxFuture<'_, ()> {
+            Box::pin(async {})
+        }
+        fn happened(&self, what: Happening) -> BoxFuture<'_, ()> {
+            lock(&self.happened).push(what);
+            Box::pin(async {})
+        }
+        fn permission(&self, _: reeve_platform::sessions::PermissionAsked) -> BoxFuture<'_, Decided> {
+            Box::pin(async { Decided::Reject })
+        }
+        fn read_file(&self, path: String) -> BoxFuture<'_, Result<String, String>> {
+            Box::pin(async { Ok(path) })
+        }
+        fn write_file(&self, _: String, _: String) -> BoxFuture<'_, Result<(), String>> {
+            Box::pin(async { Ok(()) })
+        }
+        fn run(
+            &self,
+            _: reeve_types::workspace::processes::ExecRequest,
+        ) -> BoxFuture<'_, Result<reeve_types::workspace::processes::ExecResult, String>> {
+            Box::pin(async { Err("nothing is run here".to_owned()) })
+        }
+    }
+
+    fn message(text: &str) -> Update {
+        Update::AgentMessage { content: ContentBlock::text(text), message_id: None }
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_end_is_heard_up_to_a_bound_and_again_in_the_next_turn() {
+        let notebook = Arc::new(Notebook::default());
+        let hearing = Hearing::new(Arc::clone(&notebook) as Arc<dyn ExternalPeer>, WorkspacePath::root());
+        let piece = "word ".repeat(20_000);
+        for _ in 0..200 {
+            hearing.update("s", message(&piece), Value::Null).await;
+        }
+        for _ in 0..EVENTS_MAX + 10 {
+            hearing.update("s", Update::Plan { id: None, entries: Vec::new() }, Value::Null).await;
+        }
+        assert!(*lock(&notebook.said) <= WORDS_BYTES_MAX + piece.len());
+        let told = lock(&notebook.happened).len();
+        assert_eq!(told, EVENTS_MAX + 2, "the plans, and a warning about each flood");
+        hearing.settle("over").await;
+        let before = *lock(&notebook.said);
+        hearing.update("s", message("again"), Value::Null).await;
+        assert_eq!(*lock(&notebook.said), before + 5);
+    }
+
+    #[tokio::test]
+    async fn what_is_told_again_or_of_another_session_is_not_told_on() {
+        let notebook = Arc::new(Notebook::default());
+        let hearing = Hearing::new(Arc::clone(&notebook) as Arc<dyn ExternalPeer>, WorkspacePath::root());
+        hearing.is_session("s");
+        hearing.replay(true);
+        hearing.update("s", message("old"), Value::Null).await;
+        hearing.replay(false);
+        hearing.update("t", message("another's"), Value::Null).await;
+        assert_eq!(*lock(&notebook.said), 0);
+        hearing.update("s", Update::Mode { id: "bypassPermissions".to_owned() }, Value::Null).await;
+        assert!(hearing.unsafe_mode.is_cancelled());
+        assert!(matches!(lock(&notebook.happened).as_slice(), [Happening::Warning { .. }]));
+    }
 
     #[test]
     fn paths_outside_of_the_workspace_are_no_paths_of_it() {
