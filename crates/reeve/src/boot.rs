@@ -1,5 +1,6 @@
 //! Putting the parts together: the only place that knows them all, and the only caller of `Gate::new` outside tests.
 
+mod agents;
 mod archive;
 mod channels;
 mod kubernetes;
@@ -76,8 +77,11 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
         config.identity.users_file.clone(),
         config.accounts.clone(),
     )?);
+    let external = agents::read(config)?;
     let opened = match holds {
-        Holds::Workspaces => workspaces::open(&config.workspaces, &store, &clock).await?,
+        Holds::Workspaces => {
+            workspaces::open(&config.workspaces, agents::mounted(&external), &store, &clock).await?
+        }
         Holds::NoWorkspaces => None,
     };
     let mut registry = registry(config, &store, &inventory)?;
@@ -120,7 +124,8 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
         drivers = opened.drivers;
     }
     if holds == Holds::Workspaces {
-        platform = platform.with_sessions(sessions::parts(config, None)?);
+        let parts = sessions::parts(config, external, platform.workspaces().cloned())?;
+        platform = platform.with_sessions(parts);
     }
     platform.policies().keep_text(&platform).await;
     let (token, first_start) = administrator_token(&platform, &config.data_dir.join(TOKEN_FILE)).await?;

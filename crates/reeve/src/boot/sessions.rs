@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use reeve_gate::relay::ModelRelay;
 use reeve_model::{Catalog, ModelsConfig};
-use reeve_platform::sessions::{Definitions, ExternalAgents, SessionsOptions, SessionsParts};
+use reeve_agents::runner::AgentsConfig;
+use reeve_platform::sessions::{Definitions, SessionsOptions, SessionsParts};
+use reeve_platform::workspaces::Workspaces;
 
 use crate::config::Config;
 use crate::config::surroundings::variable;
@@ -16,13 +19,19 @@ const MODELS_FILE: &str = "models.toml";
 const AGENTS_DIR: &str = "agents";
 
 /// What sessions are made of.
-pub(super) fn parts(config: &Config, external: Option<Arc<dyn ExternalAgents>>) -> anyhow::Result<SessionsParts> {
+pub(super) fn parts(
+    config: &Config,
+    external: AgentsConfig,
+    workspaces: Option<Workspaces>,
+) -> anyhow::Result<SessionsParts> {
     let wanted = &config.sessions;
+    let models = Arc::new(catalog(config)?);
+    let relay = Arc::clone(&models) as Arc<dyn ModelRelay>;
     let agents = wanted.agents_dir.clone().unwrap_or_else(|| config.data_dir.join(AGENTS_DIR));
     Ok(SessionsParts {
-        models: Arc::new(catalog(config)?),
+        models,
         definitions: Definitions::load(Some(&agents))?,
-        external,
+        external: Some(super::agents::runner(config, external, workspaces, relay)),
         options: SessionsOptions {
             turns: wanted.turns,
             default_target: wanted.target.clone(),

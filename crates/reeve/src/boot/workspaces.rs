@@ -11,7 +11,7 @@ use reeve_platform::workspaces::{LimitsWanted, Template, Workspaces, WorkspacesO
 use reeve_store::{Quota, Store};
 use reeve_types::WorkspaceLimits;
 use reeve_types::workspace::{DriverKind, Egress};
-use reeve_workspace::namespace::{find_toolchains, runtime_beside_this_program};
+use reeve_workspace::namespace::{Toolchain, find_toolchains, runtime_beside_this_program};
 use reeve_workspace::{DockerDriver, DockerOptions, NamespaceDriver, NamespaceOptions, Templates};
 
 use crate::config::WorkspacesConfig;
@@ -47,11 +47,12 @@ impl Drivers {
 /// Opens the service. `None` where workspaces are switched off.
 pub(super) async fn open(
     config: &WorkspacesConfig,
+    mounted: Vec<Toolchain>,
     store: &Store,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Option<Opened>> {
     let Some(kind) = config.driver else { return Ok(None) };
-    match open_with(config, kind, store, clock).await {
+    match open_with(config, kind, mounted, store, clock).await {
         Err(error) if !config.chosen => {
             tracing::warn!("there are no workspaces on this server: {error:#}");
             Ok(None)
@@ -63,6 +64,7 @@ pub(super) async fn open(
 async fn open_with(
     config: &WorkspacesConfig,
     kind: DriverKind,
+    mounted: Vec<Toolchain>,
     store: &Store,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Opened> {
@@ -77,7 +79,7 @@ async fn open_with(
         drivers.docker = Some(docker);
     }
     // Whoever asks for it may have it beside the other one, on a machine that can.
-    match namespace(&root, runtime, &templates).await {
+    match namespace(&root, runtime, &templates, mounted).await {
         Ok(namespace) => {
             all.push(Arc::new(namespace.clone()));
             drivers.namespace = Some(namespace);
@@ -124,12 +126,19 @@ async fn look(config: &WorkspacesConfig, root: &Path) -> anyhow::Result<Vec<Read
     Ok(found)
 }
 
-async fn namespace(root: &Path, runtime: PathBuf, templates: &Templates) -> anyhow::Result<NamespaceDriver> {
+async fn namespace(
+    root: &Path,
+    runtime: PathBuf,
+    templates: &Templates,
+    mounted: Vec<Toolchain>,
+) -> anyhow::Result<NamespaceDriver> {
     let home = crate::config::surroundings::variable("HOME").map(PathBuf::from);
+    let mut toolchains = home.as_deref().map(find_toolchains).unwrap_or_default();
+    toolchains.extend(mounted);
     let options = NamespaceOptions {
         // The service keeps spares, for every driver alike.
         spares: 0,
-        toolchains: home.as_deref().map(find_toolchains).unwrap_or_default(),
+        toolchains,
         ..NamespaceOptions::new(root.join(DriverKind::Namespace.as_str()), runtime, templates.clone())
     };
     let driver = NamespaceDriver::open(options).await.context("workspaces cannot be held on this machine")?;

@@ -6,6 +6,7 @@ mod accounts;
 mod acts;
 mod coverage;
 mod crash;
+mod external_agents;
 mod guide;
 mod lifecycle;
 mod notices;

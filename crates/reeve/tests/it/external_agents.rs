@@ -1,0 +1,359 @@
+//! Other people's agents on a real server: started in a real workspace, spoken with over the API, through kills and floods.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::server::{Home, Server, eventually};
+
+const SCRIPTED: &str = include_str!("agents/scripted.py");
+/// What only the server knows.
+const KEY: &str = "sk-the-real-key-of-the-house";
+
+/// A model server that answers anything with one sentence, and keeps the requests that it was sent.
+struct Model {
+    port: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Model {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let request = answer(connection).unwrap_or_else(|error| format!("broken: {error}"));
+                kept.lock().expect("no panic").push(request);
+            }
+        });
+        Self { port, heard }
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().expect("no panic").clone()
+    }
+}
+
+fn answer(connection: TcpStream) -> std::io::Result<String> {
+    let mut reader = BufReader::new(connection.try_clone()?);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
+            break;
+        }
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let said = "thought";
+    let reply = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
+        said.len()
+    );
+    (&connection).write_all(reply.as_bytes())?;
+    Ok(head + &String::from_utf8_lossy(&body))
+}
+
+/// A server's home with agents, and a model that they may ask.
+fn home(model: &str, agents: &str) -> Home {
+    let models = format!("[providers.house]\nkind = 'anthropic'\nbase_url = '{model}'\nkey = '{KEY}'\n");
+    let home = Home::new().with("REEVE_WORKSPACES_DRIVER", "namespace").with("REEVE_WORKSPACES_WARM", "0");
+    let home = home.with_file("REEVE_MODELS_FILE", "models.toml", &models);
+    std::fs::create_dir_all(home.data()).expect("a directory");
+    std::fs::write(home.data().join("agents.toml"), agents).expect("a file");
+    home
+}
+
+/// A home whose agent does what its prompt says.
+fn scripted(model: &Model) -> Home {
+    let address = format!("http://127.0.0.1:{}", model.port);
+    let home = home(&address, "");
+    let place = home.path().join("agent");
+    std::fs::create_dir_all(&place).expect("a directory");
+    let program = place.join("scripted");
+    std::fs::write(&program, SCRIPTED).expect("a file");
+    executable(&program);
+    let text = format!(
+        "[agent.scripted]\ncommand = ['scripted']\ntitle = 'Scripted'\nmodel_provider = 'house'\nmount = '{}'\n",
+        place.display()
+    );
+    std::fs::write(home.data().join("agents.toml"), text).expect("a file");
+    home
+}
+
+fn executable(path: &Path) {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(path, mode).expect("permissions");
+}
+
+/// Removes what a test has made, also when it fails.
+struct Cleared<'a>(&'a Home);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        let mut server = self.0.start();
+        let all = server.get("/api/v1/workspaces?limit=200");
+        for workspace in all.body["workspaces"].as_array().into_iter().flatten() {
+            let id = workspace["id"].as_str().unwrap_or_default();
+            let _ =
+                server.request("DELETE", &format!("/api/v1/workspaces/{id}?force=true"), Some(server.token()), None);
+        }
+        server.signal("TERM");
+        let _ = server.wait(Duration::from_secs(20));
+    }
+}
+
+fn workspace(server: &Server) -> String {
+    let made = server.post("/api/v1/workspaces", &json!({"name": "agents", "template": "base"})).expect(201);
+    made["id"].as_str().expect("an id").to_owned()
+}
+
+fn begin(server: &Server, workspace: &str, agent: &str) -> String {
+    let made = server.post("/api/v1/sessions", &json!({"agent": agent, "workspace_id": workspace})).expect(201);
+    made["id"].as_str().expect("an id").to_owned()
+}
+
+fn prompt(server: &Server, session: &str, text: &str) {
+    server.post(&format!("/api/v1/sessions/{session}/prompts"), &json!({"text": text})).expect(202);
+}
+
+fn events(server: &Server, session: &str) -> Vec<Value> {
+    let page = server.get(&format!("/api/v1/sessions/{session}/events?limit=1000")).expect(200);
+    page["events"].as_array().cloned().unwrap_or_default()
+}
+
+/// The event of a kind that comes after some others of its kind.
+fn event(server: &Server, session: &str, kind: &str, after: usize) -> Value {
+    eventually(|| events(server, session).into_iter().filter(|event| event["event"] == kind).nth(after))
+}
+
+/// Says something, and waits until the turn has ended.
+fn turn(server: &Server, session: &str, text: &str) -> Value {
+    let before = ends(server, session);
+    prompt(server, session, text);
+    event(server, session, "turn_ended", before)
+}
+
+fn ends(server: &Server, session: &str) -> usize {
+    events(server, session).iter().filter(|event| event["event"] == "turn_ended").count()
+}
+
+/// What the agent said last.
+fn said(server: &Server, session: &str) -> String {
+    let all = events(server, session);
+    let last = all.iter().rev().find(|event| event["event"] == "message");
+    last.and_then(|event| event["text"].as_str()).unwrap_or_default().to_owned()
+}
+
+fn content(server: &Server, workspace: &str, path: &str) -> Value {
+    let argv = json!({"argv": ["cat", path]});
+    server.post(&format!("/api/v1/workspaces/{workspace}/executions"), &argv).expect(200)
+}
+
+#[test]
+fn an_agent_asks_its_owner_writes_thinks_without_a_key_and_is_never_let_out() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let listed = server.get("/api/v1/agents/definitions").expect(200);
+    assert!(listed.to_string().contains("scripted"), "{listed}");
+    let session = begin(&server, &place, "scripted");
+
+    prompt(&server, &session, "write");
+    let waiting = event(&server, &session, "tool_waiting", 0);
+    let pending = server.get(&format!("/api/v1/sessions/{session}/approval/pending")).expect(200);
+    let detail = pending["pending"]["tool"]["input"]["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(detail.contains("+made"), "people see the change before it is made: {pending}");
+    assert_ne!(content(&server, &place, "made.txt")["exit_code"], 0, "nothing is written before");
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    let end = event(&server, &session, "turn_ended", 0);
+    assert_eq!(end["end"], "completed", "{end}");
+    assert_eq!(said(&server, &session), "chosen: fine", "a yes is for once");
+    assert_eq!(content(&server, &place, "made.txt")["stdout"], "made\n");
+    let finished = event(&server, &session, "tool_finished", 0);
+    assert_eq!((&finished["diffs"][0]["path"], &finished["diffs"][0]["new"]), (&json!("made.txt"), &json!("made\n")));
+    assert_eq!(finished["call_id"], waiting["call_id"], "the question is about the call");
+    let called = event(&server, &session, "tool_called", 0);
+    assert!(called.to_string().contains("REDACTED") && !called.to_string().contains("hidden-1"), "{called}");
+
+    prompt(&server, &session, "write");
+    event(&server, &session, "tool_waiting", 1);
+    server.post(&format!("/api/v1/sessions/{session}/reject"), &json!({"reason": "not today"})).expect(200);
+    event(&server, &session, "turn_ended", 1);
+    assert_eq!(said(&server, &session), "chosen: never");
+
+    assert_eq!(turn(&server, &session, "think")["end"], "completed");
+    assert_eq!(said(&server, &session), "thought 404 401", "models only, and only for this agent");
+    let heard = model.heard();
+    let [asked] = heard.as_slice() else { panic!("{heard:?}") };
+    assert!(asked.starts_with("POST /v1/messages") && asked.contains(KEY) && !asked.contains("reeve-"), "{asked}");
+    let inside = ["sh", "-c", "env; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'"];
+    let seen = server.post(&format!("/api/v1/workspaces/{place}/executions"), &json!({"argv": inside})).expect(200);
+    let seen = seen["stdout"].as_str().unwrap_or_default();
+    assert!(seen.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:") && !seen.contains(KEY), "the key is not inside");
+
+    assert_eq!(turn(&server, &session, "run")["end"], "completed");
+    assert_eq!(said(&server, &session), "3 ['out', 'err']");
+    let verdict = server.post("/api/v1/audit/verify", &json!({})).expect(200);
+    assert_eq!(verdict["valid"], true, "{verdict}");
+    drop((server, cleared));
+}
+
+#[test]
+fn files_are_served_to_an_agent_below_the_workspaces_root_and_nowhere_else() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "scripted");
+    let end = turn(&server, &session, "files");
+    assert_eq!(end["end"], "completed", "{end}\n{}", server.log());
+    assert_eq!(said(&server, &session), "True two -32001", "files of the workspace and no others");
+    assert_eq!(content(&server, &place, "notes/a.txt")["stdout"], "one\ntwo\nthree\n");
+    drop((server, cleared));
+}
+
+#[test]
+fn a_session_outlives_a_killed_server_a_dead_agent_and_one_that_does_not_behave() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "scripted");
+    prompt(&server, &session, "hang");
+    event(&server, &session, "delta", 0);
+    server.kill();
+
+    let server = home.start();
+    let end = event(&server, &session, "turn_ended", 0);
+    assert_eq!(end["end"], "failed", "{end}");
+    assert!(end["reason"].as_str().is_some_and(|reason| reason.contains("server stopped")), "{end}");
+    assert_eq!(turn(&server, &session, "recall")["end"], "completed");
+    assert_eq!(said(&server, &session), "3 turns", "it was taken up again and remembers");
+    assert!(
+        !events(&server, &session).iter().any(|event| event.to_string().contains("told again")),
+        "and is not told again"
+    );
+
+    prompt(&server, &session, "hang");
+    let before = ends(&server, &session);
+    eventually(|| (said_so_far(&server, &session).matches("hanging").count() == 2).then_some(()));
+    server.post(&format!("/api/v1/sessions/{session}/cancel"), &json!({})).expect(200);
+    assert_eq!(event(&server, &session, "turn_ended", before)["end"], "cancelled");
+
+    let end = turn(&server, &session, "die");
+    let reason = end["reason"].as_str().unwrap_or_default();
+    assert_eq!(end["end"], "failed");
+    assert!(reason.contains("exit code 3") && reason.contains("boom") && !reason.contains("ghp_"), "{end}");
+    let warned = event(&server, &session, "warning", 0);
+    assert!(warned["message"].as_str().is_some_and(|said| said.contains("first")), "{warned}");
+    assert_eq!(turn(&server, &session, "flood")["end"], "completed");
+    assert_eq!(said(&server, &session), "flooded");
+    assert_eq!(turn(&server, &session, "noise")["end"], "completed");
+    eventually(|| {
+        events(&server, &session)
+            .iter()
+            .any(|event| event.to_string().contains("no messages of the protocol"))
+            .then_some(())
+    });
+    let end = turn(&server, &session, "unsafe");
+    assert!(end["end"] == "failed" && end["reason"].as_str().is_some_and(|said| said.contains("asks nobody")), "{end}");
+    assert_eq!(turn(&server, &session, "recall")["end"], "completed", "and it goes on");
+
+    let other = begin(&server, &place, "scripted");
+    prompt(&server, &other, "hang");
+    event(&server, &other, "delta", 0);
+    assert_eq!(turn(&server, &session, "think")["end"], "completed", "two at once, each with a door of its own");
+    assert!(said(&server, &session).starts_with("thought "), "{}", said(&server, &session));
+    server.post(&format!("/api/v1/sessions/{other}/kill"), &json!({})).expect(200);
+    drop((server, cleared));
+}
+
+fn said_so_far(server: &Server, session: &str) -> String {
+    let all = events(server, session);
+    let words = all.iter().filter(|event| event["event"] == "delta").filter_map(|event| event["text"].as_str());
+    words.collect()
+}
+
+#[test]
+fn what_cannot_be_started_is_told_with_its_reason() {
+    let text = "[agent.eager]\ncommand = ['sh', '-c', 'agent --yolo']\n[agent.silent]\ncommand = ['true']\n";
+    let home = home("http://127.0.0.1:9", text);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let listed = server.get("/api/v1/agents/definitions").expect(200).to_string();
+    assert!(listed.contains("without asking") && listed.contains("/usr/bin/kimi"), "{listed}");
+    let place = workspace(&server);
+    let wanted = json!({"agent": "eager", "workspace_id": place});
+    let refused = server.post("/api/v1/sessions", &wanted);
+    assert!(refused.status >= 400 && refused.text.contains("yolo"), "{}", refused.text);
+    let session = begin(&server, &place, "silent");
+    let end = turn(&server, &session, "hello");
+    assert!(end["reason"].as_str().is_some_and(|reason| reason.contains("ended with exit code 0")), "{end}");
+    drop((server, cleared));
+}
+
+/// The model server that Claude Code is content with; ends with the test.
+struct ClaudesModel(Child, u16);
+
+impl Drop for ClaudesModel {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn claudes_model() -> ClaudesModel {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents/tests/scripted_model.mjs");
+    let mut child =
+        Command::new("node").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a model server");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    let port = line.trim().parse().expect("a port");
+    ClaudesModel(child, port)
+}
+
+#[test]
+fn claude_code_works_in_a_workspace_without_network_and_without_a_key() {
+    let installed: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/acp-agents");
+    if !installed.join("node_modules/.bin/claude-agent-acp").exists() || !Path::new("/usr/bin/node").exists() {
+        println!("skipped: claude-agent-acp or /usr/bin/node is not here; scripts/acp-agents installs the first");
+        return;
+    }
+    let installed = installed.canonicalize().expect("a path");
+    let model = claudes_model();
+    let text = format!("[agent.claude]\nmount = '{}'\n", installed.display());
+    let home = home(&format!("http://127.0.0.1:{}", model.1), &text);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "claude");
+    prompt(&server, &session, "make the file, please");
+    let ended_early = || events(&server, &session).into_iter().find(|event| event["event"] == "turn_ended");
+    let waiting = eventually(|| {
+        assert!(ended_early().is_none(), "{:?}", ended_early());
+        events(&server, &session).into_iter().find(|event| event["event"] == "tool_waiting")
+    });
+    assert!(waiting["call_id"].is_string(), "{waiting}");
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    let end = event(&server, &session, "turn_ended", 0);
+    assert_eq!(end["end"], "completed", "{end}");
+    assert_eq!(content(&server, &place, "made.txt")["stdout"], "made-by-tool\n");
+    assert!(said(&server, &session).contains("It is made."), "{}", said(&server, &session));
+    drop((server, cleared));
+}
