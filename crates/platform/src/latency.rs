@@ -37,7 +37,7 @@ impl Latency {
 
     /// Everything so far.
     pub fn so_far(&self) -> Observed {
-        let ends = self.ends.iter().copied().chain([f64::MAX]);
+        let ends = self.ends.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<_> = ends.zip(&self.counts).map(|(end, n)| (end, n.load(Ordering::Relaxed))).collect();
         let count = buckets.iter().map(|(_, n)| n).sum();
         Observed { sum: Duration::from_micros(self.sum_us.load(Ordering::Relaxed)), count, buckets }
@@ -67,7 +67,7 @@ mod tests {
         }
         let seen = latency.so_far();
         let filled: Vec<_> = seen.buckets.iter().filter(|(_, n)| *n > 0).copied().collect();
-        assert_eq!(filled, [(0.5, 1), (1.0, 1), (5.0, 1), (10_000.0, 1), (f64::MAX, 2)]);
+        assert_eq!(filled, [(0.5, 1), (1.0, 1), (5.0, 1), (10_000.0, 1), (f64::INFINITY, 2)]);
         assert_eq!((seen.count, seen.sum.as_millis()), (6, 3_620_005));
     }
 }

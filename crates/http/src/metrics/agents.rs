@@ -72,7 +72,7 @@ fn counts_of(registry: &mut Registry, name: &str, help: &str, values: &[(&'stati
 }
 
 fn seconds(registry: &mut Registry, name: &'static str, help: &'static str, observed: &Observed) {
-    let ends = |(end, count): &(f64, u64)| (if *end == f64::MAX { *end } else { end / 1000.0 }, *count);
+    let ends = |(end, count): &(f64, u64)| (end / 1000.0, *count);
     let buckets = observed.buckets.iter().map(ends).collect();
     let sum = observed.sum.as_secs_f64();
     registry.register_with_unit(name, help, Unit::Seconds, Buckets { sum, count: observed.count, buckets });
