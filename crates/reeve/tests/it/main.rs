@@ -11,6 +11,7 @@ mod guide;
 mod lifecycle;
 mod notices;
 mod server;
+mod telemetry;
 mod walls;
 mod witness;
 mod workspaces;
