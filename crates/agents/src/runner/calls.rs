@@ -233,10 +233,7 @@ impl Known {
         let mut all = String::new();
         for content in &self.content {
             let piece = match content {
-                ToolContent::Content { content } => match content.as_text() {
-                    Some(text) => text,
-                    None => "[something that is no text]",
-                },
+                ToolContent::Content { content } => content.as_text().unwrap_or("[something that is no text]"),
                 ToolContent::Diff { .. } | ToolContent::Terminal { .. } | ToolContent::Unknown => continue,
             };
             if !all.is_empty() {
