@@ -79,9 +79,7 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
     )?);
     let external = agents::read(config)?;
     let opened = match holds {
-        Holds::Workspaces => {
-            workspaces::open(&config.workspaces, agents::mounted(&external), &store, &clock).await?
-        }
+        Holds::Workspaces => workspaces::open(&config.workspaces, agents::mounted(&external), &store, &clock).await?,
         Holds::NoWorkspaces => None,
     };
     let mut registry = registry(config, &store, &inventory)?;
@@ -134,6 +132,11 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
         HttpOptions {
             config: crate::config::shown_json(config),
             limits: config.limits,
+            streams: reeve_http::StreamLimits {
+                idle: config.streams.idle,
+                connections: config.streams.connections,
+                per_caller: config.streams.per_caller,
+            },
             preview_domains: preview_domains(config),
             mcp: mcp::doors(&platform, &mcp),
             ..HttpOptions::default()

@@ -93,7 +93,7 @@ fn is_offered(spec: &ToolSpec) -> bool {
 fn permission_of(spec: &ToolSpec) -> Permission {
     match spec.resource_kind {
         ResourceKind::Workspace => Permission::UseWorkspaces,
-        _ => Permission::RunDatabaseTools,
+        kind => Permission::to_run(kind),
     }
 }
 

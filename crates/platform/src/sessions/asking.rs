@@ -5,14 +5,15 @@ use reeve_gate::{Ledger as _, Refusal, Request, StoredAction, Submission};
 use reeve_types::event::SessionPart;
 use reeve_types::session::{Happening, SessionState};
 use reeve_types::{
-    ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, EventId, Origin, ToolOutput,
+    ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, EventId, Origin, ResourceKind, ToolOutput,
+    ToolSpec,
 };
 use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::turn::{Stop, TurnCx};
-use crate::PlatformError;
 use crate::approvals::WAIT_MAX;
+use crate::{Permission, PlatformError};
 
 /// What came of an act.
 #[derive(Debug)]
@@ -51,6 +52,14 @@ impl TurnCx {
             return self.follow(call_id, known).await;
         }
         let platform = self.platform();
+        if let Some(spec) = platform.gate().spec(tool)
+            && !self.may_run(spec)
+        {
+            let owner = self.owner.label();
+            return Ok(Outcome::failed(format!(
+                "{owner} may not run `{tool}`, and so neither may an agent that acts for them"
+            )));
+        }
         if let Err(error) = platform.may_ask_for(&self.principal, tool, &arguments).await {
             return Ok(Outcome::failed(error.to_string()));
         }
@@ -82,6 +91,15 @@ impl TurnCx {
                 ..Outcome::failed(format!("Policy denied this; it was not done.\n{explanation}"))
             }),
             Err(refusal) => Ok(Outcome::failed(refusal.to_string())),
+        }
+    }
+
+    /// Whether the agent, and everyone it acts for, has a role that lets them ask for such a tool at all.
+    pub(super) fn may_run(&self, spec: &ToolSpec) -> bool {
+        match spec.resource_kind {
+            ResourceKind::Workspace => Permission::UseWorkspaces.allows(&self.principal),
+            ResourceKind::Agent => true,
+            kind => Permission::to_run(kind).allows(&self.principal),
         }
     }
 

@@ -358,7 +358,7 @@ impl ExternalPeer for Peer {
             let Value::Object(arguments) = arguments else { return Err("no arguments".to_owned()) };
             let outcome = cx.act(&call_id, &action_id, "workspace_save_file", arguments).await;
             let outcome = outcome.map_err(|_| "the turn has ended".to_owned())?;
-            let diffs = vec![FileDiff { path: path.to_string(), old, new: content }];
+            let diffs = vec![FileDiff { path: super::tools::from_root(&path), old, new: content }];
             self.note(vec![Happening::ToolFinished {
                 call_id,
                 is_error: outcome.is_error,

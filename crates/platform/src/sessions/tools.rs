@@ -304,7 +304,7 @@ impl TurnCx {
         if let Some((_, etag)) = &old {
             arguments.insert("if_match".to_owned(), json!(etag));
         }
-        let diff = FileDiff { path: path.to_string(), old: old.map(|(text, _)| text), new };
+        let diff = FileDiff { path: from_root(&path), old: old.map(|(text, _)| text), new };
         let detail = format!("{} bytes", diff.new.len());
         Ok(Prepared { tool: "workspace_save_file", arguments, diffs: vec![diff], detail })
     }
@@ -440,6 +440,12 @@ impl TurnCx {
     pub(super) fn workspace_id(&self) -> Result<WorkspaceId, String> {
         self.session.workspace_id.clone().ok_or_else(|| "this session has no workspace".to_owned())
     }
+}
+
+/// A path as people see it, from the workspace's root.
+pub(super) fn from_root(path: &WorkspacePath) -> String {
+    let whole = path.to_string();
+    whole.strip_prefix("/workspace/").map_or(whole.clone(), str::to_owned)
 }
 
 /// What a program printed, for a model.

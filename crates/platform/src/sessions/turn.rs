@@ -392,7 +392,11 @@ async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition, began_at: jiff:
     if models.list(cx.tenant()).is_empty() {
         return answer_without_a_model(cx, definition).await;
     }
-    let kit = Kit::of(definition, cx.platform().gate().specs(), cx.session.workspace_id.is_some());
+    let kit = Kit::of(
+        definition,
+        cx.platform().gate().specs().filter(|spec| cx.may_run(spec)),
+        cx.session.workspace_id.is_some(),
+    );
     let mut transcript = Transcript::of(&all_events(cx).await?);
     let mut spent = Spent::new(definition, began_at);
     loop {

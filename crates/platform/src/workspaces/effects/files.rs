@@ -44,7 +44,8 @@ impl Core {
             if said.get("sha256").is_some_and(|given| *given != json!(sha256)) {
                 return Err(bad("`sha256` is not that of the content"));
             }
-            (said["sha256"], said["size"]) = (json!(sha256), json!(size));
+            said.insert("sha256".to_owned(), json!(sha256));
+            said.insert("size".to_owned(), json!(size));
         }
         let file: SaveFile = read(&said, &["workspace_id", "format", "content", "content_b64"])?;
         let (whose, path) = (key_of(&call.call().principal, &file.sha256), file.path.clone());

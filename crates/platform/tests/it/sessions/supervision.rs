@@ -87,3 +87,17 @@ async fn orders_in_what_a_tool_gives_back_change_no_decision() {
         .unwrap();
     assert_eq!(open.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_may_ask_for_nothing_that_its_owner_may_not() {
+    let model = scripted([Scripted::call("c1", "look", json!({})), Scripted::Says("I cannot.".to_owned())]);
+    let talk = Talk::with(model.clone()).await;
+    let developer = user("dora", &["developer"]);
+    let session = talk.begin(&developer, "look").await;
+    let events = talk.to_the_end(&developer, &session.id).await;
+    let refused = events.iter().any(|event| {
+        matches!(&event.what, Happening::ToolFinished { is_error: true, content, .. } if content.contains("there is no tool"))
+    });
+    assert!(refused, "{events:#?}");
+    assert!(model.asked()[0].tools.iter().all(|tool| tool.name != "look"), "it is not even offered");
+}
