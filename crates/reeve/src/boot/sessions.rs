@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use reeve_agents::runner::AgentsConfig;
 use reeve_gate::relay::ModelRelay;
 use reeve_model::{Catalog, ModelsConfig};
-use reeve_agents::runner::AgentsConfig;
 use reeve_platform::sessions::{Definitions, SessionsOptions, SessionsParts};
 use reeve_platform::workspaces::Workspaces;
 
