@@ -76,12 +76,16 @@ impl Transcript {
                 if !text.is_empty() {
                     self.said.push(text);
                 }
+                for block in &reply.blocks {
+                    if let Block::ToolUse { id, name, .. } = block {
+                        self.names.insert(id.clone(), name.clone());
+                    }
+                }
                 self.messages.push(Message { role: ModelRole::Assistant, blocks: reply.blocks.clone() });
                 self.last_stop = Some(reply.stop);
             }
-            Happening::ToolCalled { call_id, tool, action_id, .. } => {
+            Happening::ToolCalled { call_id, action_id, .. } => {
                 self.begun.insert(call_id.clone(), action_id.clone());
-                self.names.insert(call_id.clone(), tool.clone());
             }
             Happening::ToolFinished { call_id, is_error, content, .. } => {
                 if !is_error && let Some(tool) = self.names.get(call_id) {

@@ -143,6 +143,22 @@ async fn an_answer_that_claims_what_no_record_shows_is_marked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_held_against_the_calls_that_succeeded() {
+    let model =
+        scripted([Scripted::call("c1", "look", json!({})), Scripted::Says("I restarted the server.".to_owned())]);
+    let talk = Talk::with(model).await;
+    let session = talk.begin(&alice(), "look").await;
+    let events = talk.to_the_end(&alice(), &session.id).await;
+    let marked = events.iter().filter(|event| matches!(event.what, Happening::ClaimUnproven { .. })).count();
+    assert_eq!(marked, 1, "{events:#?}");
+    let reason = events.iter().find_map(|event| match &event.what {
+        Happening::ClaimUnproven { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(reason, Some("the calls that succeeded in this turn are look"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fork_shares_the_past_and_nothing_else() {
     let model = scripted([
         Scripted::Says("the first answer".to_owned()),
