@@ -98,6 +98,7 @@ fn every_variable_of_the_table_is_read() {
         ("notify.smtp.password", _) => "hunter2",
         ("jwt_secret" | "jwt_secret_previous", _) => SECRET,
         (_, "true or false") => "true",
+        ("sse.idle_ms" | "sse.client_timeout_ms", _) => "1900",
         (_, "whole number") => "19",
         (_, "number from 0 to 1") => "0.5",
         (_, "URL") => "http://example.org:81",

@@ -16,6 +16,7 @@ fn fitting(schema: &Value) -> Map<String, Value> {
     for name in required.iter().filter_map(Value::as_str) {
         let wanted = &schema["properties"][name];
         let value = match wanted["type"].as_str() {
+            _ if wanted["enum"].is_array() => wanted["enum"][0].clone(),
             Some("integer" | "number") => json!(wanted["minimum"].as_i64().unwrap_or(1).max(1)),
             Some("boolean") => json!(false),
             Some("array") => json!([]),

@@ -187,6 +187,7 @@ fn the_guides_cluster_is_asked_as_the_guide_shows() {
         .with_file("HELPDESK_INFRA_CONFIG", "infrastructure.json", &inventory.to_string())
         .with_file("HELPDESK_POLICY_FILE", "policies.yaml", FLAT)
         .with_file("KUBECONFIG", "kubeconfig", &config.to_string())
+        .with("REEVE_LISTEN", "127.0.0.1:0")
         .with("HELPDESK_IDENTITY_PROVIDER", "none");
     let server = home.start();
     let ask = |body: serde_json::Value| server.request("post", "/api/v1/k8s/get_pods", None, Some(&body));
