@@ -38,12 +38,12 @@ mod act;
 mod cx;
 mod gate;
 mod ledger;
+pub mod model;
 mod permit;
 mod registry;
+pub mod relay;
 mod request;
 mod tool;
-pub mod model;
-pub mod relay;
 pub mod workspace;
 
 pub use act::{act_digest, masked_arguments};

@@ -328,9 +328,11 @@ impl Client {
         Box::pin(async move {
             let (http, base, request) = asked?;
             let answer = tokio::time::timeout(patience, http.execute(request)).await;
-            let answer = answer.map_err(|_| Failure::could_not(format!("{} did not answer", reeve_types::mask_dsn(&base))))?;
+            let answer =
+                answer.map_err(|_| Failure::could_not(format!("{} did not answer", reeve_types::mask_dsn(&base))))?;
             let answer = answer.map_err(|error| unreachable(&base, &error))?;
-            let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+            let kind =
+                answer.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
             let (status, is_stream) = (answer.status().as_u16(), kind.starts_with("text/event-stream"));
             let body = answer.bytes_stream().map(|chunk| chunk.map(|c| c.to_vec()).map_err(|e| cause(&e))).boxed();
             Ok(Exchange { status, is_stream, body })

@@ -4,10 +4,11 @@
 //! happened before it goes on.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use reeve_gate::model::{ModelEvent, ModelFailureKind};
 use reeve_gate::{TaskCx, masked_arguments};
 use reeve_store::{OpenTurn, StoreError, StoredSession};
@@ -121,7 +122,8 @@ impl TurnCx {
         principal.on_behalf_of = Some(Box::new(row.principal.clone()));
         let trace_id = sessions.platform.new_trace("ses");
         let span = tracing::debug_span!(
-            parent: begun_by.and_then(|span| span.id()),
+            // By reference: the span of the request may be ending, and must be there until this one is made.
+            parent: begun_by.as_ref().and_then(tracing::Span::id),
             "invoke_agent",
             otel.kind = "internal",
             otel.name = format!("invoke_agent {}", row.session.agent),
@@ -253,7 +255,25 @@ impl Sessions {
         let this = self.clone();
         let id = row.session.id.clone();
         let begun_by = Span::current();
-        self.core.tasks.spawn(async move { this.drive(row.session.tenant, id, begun_by).await });
+        self.core.tasks.spawn(async move {
+            let tenant = row.session.tenant;
+            let driven = AssertUnwindSafe(this.drive(tenant.clone(), id.clone(), begun_by)).catch_unwind().await;
+            if driven.is_err() {
+                this.break_off(&tenant, &id).await;
+            }
+        });
+    }
+
+    /// A fault inside the server must not leave a session at work for ever.
+    async fn break_off(&self, tenant: &TenantId, id: &SessionId) {
+        lock(&self.core.turns).remove(id);
+        let ended = self.alter(tenant, id, |row, happened| {
+            end_in_row(row, happened, TurnEnd::Failed, "a fault inside the server ended the turn; its log says more");
+            Ok(())
+        });
+        if let Err(error) = ended.await {
+            tracing::error!(session.id = %id, "a turn broke off, and that was not written down: {error}");
+        }
     }
 
     /// Tells the turn in flight to end.

@@ -225,7 +225,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
-        let (bag, postman) = Mailbag::begin(Slow { turns: Arc::new(Semaphore::new(0)), refuses: false }, "c".to_owned());
+        let (bag, postman) =
+            Mailbag::begin(Slow { turns: Arc::new(Semaphore::new(0)), refuses: false }, "c".to_owned());
         let provider = SdkTracerProvider::builder().with_span_processor(bag).build();
         ended(&provider, 1);
         let began = tokio::time::Instant::now();
