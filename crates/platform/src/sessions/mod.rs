@@ -5,6 +5,7 @@
 //! through the gate under an id that was written down first, and so a turn that a crash cuts off goes on where it was.
 
 mod asking;
+mod calls;
 mod claims;
 mod counts;
 mod definitions;
@@ -14,6 +15,7 @@ mod lifecycle;
 mod permission;
 mod prompting;
 mod sharing;
+mod thinking;
 mod tools;
 mod transcript;
 mod turn;

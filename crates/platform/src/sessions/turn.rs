@@ -3,48 +3,35 @@
 //! The loop holds nothing that is not in the events: it reads them, sees what comes next, does it, and writes down what
 //! happened before it goes on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{FutureExt as _, StreamExt as _};
-use reeve_gate::model::{ModelEvent, ModelFailureKind};
-use reeve_gate::{TaskCx, masked_arguments};
+use futures_util::FutureExt as _;
 use reeve_store::{OpenTurn, StoreError, StoredSession};
-use reeve_types::model::{Block, Prompt, Reply, StopReason, Usage};
-use reeve_types::session::{Grant, Happening, INLINE_RESULT_BYTES_MAX, PermissionMode, Session, SessionState, TurnEnd};
-use reeve_types::{
-    ActionId, Arguments, Digest, Origin, Principal, PrincipalKind, SessionId, TenantId, TraceId, canonical_json,
-};
-use serde_json::{Value, json};
+use reeve_types::model::{StopReason, Usage};
+use reeve_types::session::{Grant, Happening, PermissionMode, Session, SessionState, TurnEnd};
+use reeve_types::{Digest, Origin, Principal, PrincipalKind, SessionId, TenantId, TraceId};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
-use super::asking::Outcome;
+use super::calls::answer_calls;
 use super::definitions::AgentDefinition;
-use super::permission::PERMISSION_TOOL;
-use super::tools::{Kit, Route, title_of, told_of_program};
-use super::transcript::{Next, OpenCall, Transcript, text_of, trim};
+use super::thinking::{answer_without_a_model, ask_model};
+use super::tools::Kit;
+use super::transcript::{Next, OpenCall, Transcript};
 use super::{SessionError, Sessions, lock};
 use crate::workspaces::{Asker, Workspaces};
 use crate::{Platform, PlatformError};
 
-/// How often words of a model are written down while they come.
-const DELTA_EVERY: Duration = Duration::from_millis(40);
-/// Calls that only look which run at the same time.
-const LOOKS_AT_ONCE: usize = 4;
 /// How often the very same call may fail in one turn.
 const SAME_FAILURE_MAX: usize = 3;
 /// How often the very same call may be made in one turn.
 const SAME_CALL_MAX: usize = 6;
 /// The pause after something could not be written down.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
-/// Most databases that an agent is told of by name.
-const DATABASES_MAX: usize = 30;
-/// What a model is taken to read when nobody says.
-const CONTEXT_TOKENS: u32 = 128_000;
 
 /// Why a turn does not go on here.
 #[derive(Debug)]
@@ -188,7 +175,7 @@ impl TurnCx {
         }
     }
 
-    fn stop(&self) -> Option<Stop> {
+    pub(super) fn stop(&self) -> Option<Stop> {
         if self.cancel.is_cancelled() {
             Some(Stop::Cancelled)
         } else if self.sessions.core.stop.is_cancelled() {
@@ -390,7 +377,7 @@ impl Sessions {
 }
 
 /// Traces know no other whole numbers.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -469,7 +456,7 @@ async fn all_events(cx: &TurnCx) -> Result<Vec<reeve_types::session::SessionEven
 }
 
 /// What a turn has used of its limits.
-struct Spent {
+pub(super) struct Spent {
     steps: u32,
     tokens: u64,
     time: Duration,
@@ -525,7 +512,7 @@ impl Spent {
         Ok(())
     }
 
-    fn count_failure(&mut self, call: &OpenCall, content: &str) -> Result<(), Stop> {
+    pub(super) fn count_failure(&mut self, call: &OpenCall, content: &str) -> Result<(), Stop> {
         let key = Digest::of(format!("{}\n{content}", digest_of(call)).as_bytes());
         let failed = self.failed.entry(key).or_default();
         *failed += 1;
@@ -539,409 +526,4 @@ impl Spent {
 
 fn digest_of(call: &OpenCall) -> Digest {
     Digest::of(format!("{} {}", call.name, call.input).as_bytes())
-}
-
-/// Answers what the model called: looks beside each other, everything else in order.
-async fn answer_calls(
-    cx: &Arc<TurnCx>,
-    kit: &Kit,
-    calls: Vec<OpenCall>,
-    spent: &mut Spent,
-) -> Result<Vec<Happening>, Stop> {
-    let mut all = Vec::with_capacity(calls.len());
-    let mut waiting: VecDeque<OpenCall> = calls.into();
-    while let Some(first) = waiting.pop_front() {
-        let looks = |call: &OpenCall| kit.route(&call.name).is_some_and(Route::only_looks);
-        let mut group = vec![first];
-        while looks(&group[0]) && waiting.front().is_some_and(looks) {
-            group.extend(waiting.pop_front());
-        }
-        let answers = futures_util::stream::iter(group.clone())
-            .map(|call| async move { answer(cx, kit, &call).await })
-            .buffered(LOOKS_AT_ONCE)
-            .collect::<Vec<_>>()
-            .await;
-        for (call, answer) in group.iter().zip(answers) {
-            let finished = answer?;
-            if let Happening::ToolFinished { is_error: true, content, .. } = &finished {
-                let failed = spent.count_failure(call, content);
-                all.push(finished);
-                failed?;
-                continue;
-            }
-            all.push(finished);
-        }
-    }
-    Ok(all)
-}
-
-/// One call, from what the model wants to what comes back. What comes back is written down.
-async fn answer(cx: &TurnCx, kit: &Kit, call: &OpenCall) -> Result<Happening, Stop> {
-    let (outcome, diffs) = match kit.route(&call.name) {
-        None => {
-            begin(cx, call, "other", None).await?;
-            let name: String = call.name.chars().take(80).collect();
-            (Outcome::failed(format!("there is no tool `{name}`; there are {}", kit.names())), Vec::new())
-        }
-        Some(_) if !call.input.is_object() => {
-            begin(cx, call, "other", None).await?;
-            (Outcome::failed("the arguments are no JSON object; call the tool again with one"), Vec::new())
-        }
-        Some(Route::Recall) => {
-            begin(cx, call, "read", None).await?;
-            (cx.recall(&call.input).await, Vec::new())
-        }
-        Some(Route::Workspace(verb)) if kit.route(&call.name).is_some_and(Route::only_looks) => {
-            begin(cx, call, "read", None).await?;
-            (cx.look(*verb, &call.input).await, Vec::new())
-        }
-        Some(route @ Route::Workspace(verb)) => {
-            let action_id = begin(cx, call, route.kind(), Some(new_action(cx))).await?;
-            in_workspace(cx, call, route, *verb, action_id).await?
-        }
-        Some(route @ Route::Gate(spec)) => {
-            let action_id = begin(cx, call, route.kind(), Some(new_action(cx))).await?;
-            let action_id = action_id.unwrap_or_else(|| new_action(cx));
-            (cx.act(&call.id, &action_id, &spec.name, arguments_of(cx, spec, call)).await?, Vec::new())
-        }
-    };
-    finish(cx, call, outcome, diffs).await
-}
-
-fn new_action(cx: &TurnCx) -> ActionId {
-    let clock = cx.platform().clock();
-    ActionId::new(clock.now(), clock.random())
-}
-
-/// The model's arguments. With exactly one database to look at, or a default one, it need not name it.
-fn arguments_of(cx: &TurnCx, spec: &reeve_types::ToolSpec, call: &OpenCall) -> Arguments {
-    let mut arguments = call.input.as_object().cloned().unwrap_or_default();
-    if let (Some(key), Some(target)) = (&spec.target_argument, &cx.sessions.core.parts.options.default_target)
-        && spec.resource_kind == reeve_types::ResourceKind::Database
-        && !arguments.contains_key(key)
-    {
-        arguments.insert(key.clone(), json!(target));
-    }
-    arguments
-}
-
-/// Writes down that a call begins, under which action; a call that was begun before a crash keeps its own.
-async fn begin(
-    cx: &TurnCx,
-    call: &OpenCall,
-    kind: &str,
-    action_id: Option<ActionId>,
-) -> Result<Option<ActionId>, Stop> {
-    if let Some(begun) = &call.begun {
-        return Ok(begun.clone());
-    }
-    let arguments = match call.input.as_object() {
-        Some(arguments) => Value::Object(masked_arguments(arguments, Some("connection_string"))),
-        None => call.input.clone(),
-    };
-    cx.note(vec![Happening::ToolCalled {
-        turn: cx.number,
-        call_id: call.id.clone(),
-        tool: call.name.clone(),
-        title: title_of(&call.name, &call.input),
-        kind: kind.to_owned(),
-        arguments,
-        action_id: action_id.clone(),
-    }])
-    .await?;
-    Ok(action_id)
-}
-
-/// A change in the workspace: prepared, asked of the owner where the session's mode says so, then carried out.
-async fn in_workspace(
-    cx: &TurnCx,
-    call: &OpenCall,
-    route: &Route,
-    verb: super::tools::Verb,
-    action_id: Option<ActionId>,
-) -> Result<(Outcome, Vec<reeve_types::session::FileDiff>), Stop> {
-    let action_id = action_id.unwrap_or_else(|| new_action(cx));
-    if cx.mode() == PermissionMode::Plan {
-        let refused = "This session only plans: files are not changed and programs are not run. Say what you would do.";
-        return Ok((Outcome::failed(refused), Vec::new()));
-    }
-    let begun = cx.platform().store().action_of(cx.tenant(), &action_id).await?.is_some();
-    let prepared = match cx.prepare(verb, &call.input).await {
-        Ok(prepared) => prepared,
-        // What was begun is found by its id, whatever the file looks like now.
-        Err(_) if begun => super::tools::Prepared {
-            tool: if route.kind() == "execute" { "workspace_execute" } else { "workspace_save_file" },
-            arguments: Arguments::new(),
-            diffs: Vec::new(),
-            detail: String::new(),
-        },
-        Err(reason) => return Ok((Outcome::failed(reason), Vec::new())),
-    };
-    if !begun && route.asks(cx.mode()) {
-        let asked = ask_owner(cx, call, route.kind(), &prepared.detail).await?;
-        if asked.is_error {
-            return Ok((asked, Vec::new()));
-        }
-    }
-    let outcome = cx.act(&call.id, &action_id, prepared.tool, prepared.arguments).await?;
-    if outcome.is_error {
-        return Ok((outcome, Vec::new()));
-    }
-    if route.kind() == "execute" {
-        let (content, is_error) = told_of_program(outcome.data, outcome.content);
-        return Ok((Outcome { is_error, content, data: None, record: outcome.record }, Vec::new()));
-    }
-    Ok((outcome, prepared.diffs))
-}
-
-async fn ask_owner(cx: &TurnCx, call: &OpenCall, kind: &str, detail: &str) -> Result<Outcome, Stop> {
-    let arguments = json!({
-        "agent": cx.session.agent, "session_id": cx.id, "call_id": call.id, "tool": call.name, "kind": kind,
-        "title": title_of(&call.name, &call.input), "detail": detail.chars().take(4000).collect::<String>(),
-    });
-    let arguments = arguments.as_object().cloned().unwrap_or_default();
-    cx.act(&call.id, &new_action(cx), PERMISSION_TOOL, arguments).await
-}
-
-/// Writes down what came back; a text too long for an event is kept beside it.
-async fn finish(
-    cx: &TurnCx,
-    call: &OpenCall,
-    outcome: Outcome,
-    diffs: Vec<reeve_types::session::FileDiff>,
-) -> Result<Happening, Stop> {
-    let (content, whole) = cx.fitting(outcome.content).await?;
-    let finished = Happening::ToolFinished {
-        call_id: call.id.clone(),
-        is_error: outcome.is_error,
-        content,
-        whole,
-        record: outcome.record,
-        diffs: if diffs.iter().all(|diff| diff.new.len() + diff.old.as_ref().map_or(0, String::len) < 256 * 1024) {
-            diffs
-        } else {
-            Vec::new()
-        },
-    };
-    cx.note(vec![finished.clone()]).await?;
-    Ok(finished)
-}
-
-impl TurnCx {
-    /// A text as events hold it, and where the whole of it is when it was cut.
-    pub(super) async fn fitting(&self, text: String) -> Result<(String, Option<Digest>), Stop> {
-        if text.len() <= INLINE_RESULT_BYTES_MAX {
-            return Ok((text, None));
-        }
-        let cut = (0..=INLINE_RESULT_BYTES_MAX / 2).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        let (head, length) = (text[..cut].to_owned(), text.chars().count());
-        let digest = self.platform().store().keep_session_text(&self.id, text).await?;
-        let note = format!(
-            "\n[cut: the whole result has {length} characters; read more with read_kept_result, result \"{digest}\", from {}]",
-            head.chars().count()
-        );
-        Ok((head + &note, Some(digest)))
-    }
-}
-
-/// Asks the model, and writes its words down while they come.
-async fn ask_model(
-    cx: &TurnCx,
-    definition: &AgentDefinition,
-    kit: &Kit,
-    transcript: &Transcript,
-) -> Result<Happening, Stop> {
-    let models = &cx.sessions.core.parts.models;
-    let model = cx.session.model.clone().or_else(|| definition.model.clone());
-    let known = models.list(cx.tenant());
-    let info = known.iter().find(|info| model.as_ref().map_or(info.is_default, |name| *name == info.name));
-    let context =
-        definition.limits.context_tokens.or(info.and_then(|info| info.context_tokens)).unwrap_or(CONTEXT_TOKENS);
-    let mut messages = transcript.messages();
-    let fixed = definition.instructions.len()
-        + kit.tools.iter().map(|tool| tool.input_schema.to_string().len() + tool.description.len()).sum::<usize>();
-    let trimmed = trim(&mut messages, fixed, context);
-    let system = format!("{}\n\n{}", definition.instructions, surroundings(cx));
-    let prompt = Prompt { system, messages, tools: kit.tools.clone(), ..Prompt::default() };
-    let digest = Digest::of(&canonical_json(&json!(prompt)).unwrap_or_default());
-    let call = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let mut asked = Vec::new();
-    if trimmed.results + trimmed.messages > 0 {
-        let (results, messages) = (trimmed.results, trimmed.messages);
-        asked.push(Happening::ContextTrimmed { turn: cx.number, results, messages });
-    }
-    let (number, seen) = (cx.number, Arc::clone(&call));
-    cx.note_with(asked, move |row, happened| {
-        row.calls += 1;
-        seen.store(row.calls, std::sync::atomic::Ordering::Relaxed);
-        happened.push(Happening::ModelAsked { turn: number, call: row.calls, digest });
-    })
-    .await?;
-    let call = call.load(std::sync::atomic::Ordering::Relaxed);
-
-    let clock = cx.platform().clock().clone();
-    let task = TaskCx::new(clock, cx.cancel.child_token(), cx.sessions.core.parts.options.model_timeout);
-    let named = model.as_deref().or(info.map(|info| info.name.as_str())).unwrap_or("default");
-    let span = tracing::debug_span!(
-        "chat",
-        otel.kind = "client",
-        otel.name = format!("chat {named}"),
-        otel.status_code = Empty,
-        gen_ai.operation.name = "chat",
-        gen_ai.provider.name = info.map(|info| info.kind),
-        gen_ai.conversation.id = %cx.id,
-        gen_ai.request.model = named,
-        gen_ai.response.model = Empty,
-        gen_ai.usage.input_tokens = Empty,
-        gen_ai.usage.output_tokens = Empty,
-    );
-    let counts = &cx.sessions.core.counts;
-    let asked_at = Instant::now();
-    let heard = hear(cx, call, model.as_deref(), prompt, &task).instrument(span.clone()).await;
-    let reply = heard.inspect_err(|stop| {
-        if matches!(stop, Stop::Ended(..)) {
-            counts.model_failed();
-            span.record("otel.status_code", "error");
-        }
-    })?;
-    counts.model_latency.observe(asked_at.elapsed());
-    span.record("gen_ai.response.model", reply.model.as_str());
-    span.record("gen_ai.usage.input_tokens", signed(reply.usage.input_tokens));
-    span.record("gen_ai.usage.output_tokens", signed(reply.usage.output_tokens));
-    drop(span);
-    let mut happened = Vec::new();
-    let text = text_of(&reply.blocks);
-    if !text.is_empty() {
-        happened.push(Happening::Message { turn: cx.number, text });
-    }
-    let usage = reply.usage;
-    let replied = Happening::ModelReplied { turn: cx.number, call, reply: with_unique_calls(reply, call) };
-    happened.push(replied.clone());
-    cx.note_with(happened, move |row, _| {
-        row.session.usage += usage;
-        if let Some(turn) = &mut row.turn {
-            turn.usage += usage;
-        }
-    })
-    .await?;
-    Ok(replied)
-}
-
-/// What the agent should know of where it is.
-fn surroundings(cx: &TurnCx) -> String {
-    let now = cx.platform().clock().now();
-    let mut text = format!("It is {}. You work for {}.", now.strftime("%Y-%m-%d %H:%M UTC"), cx.session.owner);
-    if let Some(id) = &cx.session.workspace_id {
-        text.push_str(&format!(" Your workspace is `{id}`."));
-        if !cx.session.directory.is_empty() {
-            text.push_str(&format!(" You work in its directory `{}`.", cx.session.directory));
-        }
-    }
-    if let Some(inventory) = cx.platform().inventory().current().filter(|inventory| !inventory.db_servers.is_empty()) {
-        let names: Vec<&str> = inventory.db_servers.keys().take(DATABASES_MAX).map(String::as_str).collect();
-        let more = if inventory.db_servers.len() > DATABASES_MAX { " and more" } else { "" };
-        text.push_str(&format!(" The databases that you can name are {}{more}.", names.join(", ")));
-    }
-    if let Some(target) = &cx.sessions.core.parts.options.default_target {
-        text.push_str(&format!(" When no database is named, `{}` is meant.", reeve_types::mask_dsn(target)));
-    }
-    text
-}
-
-async fn hear(cx: &TurnCx, call: u64, model: Option<&str>, prompt: Prompt, task: &TaskCx) -> Result<Reply, Stop> {
-    let ended = |failure: reeve_gate::model::ModelFailure| match failure.kind {
-        ModelFailureKind::Cancelled => cx.stop().unwrap_or(Stop::Cancelled),
-        _ => Stop::Ended(TurnEnd::Failed, failure.message),
-    };
-    let models = &cx.sessions.core.parts.models;
-    let mut stream = tokio::select! {
-        () = cx.stopped() => return Err(cx.stop().unwrap_or(Stop::Cancelled)),
-        stream = models.ask(cx.tenant(), model, prompt, task) => stream.map_err(ended)?,
-    };
-    let (mut words, mut thoughts) = (String::new(), String::new());
-    let mut flush_at: Option<tokio::time::Instant> = None;
-    loop {
-        let next = tokio::select! {
-            () = cx.stopped() => return Err(cx.stop().unwrap_or(Stop::Cancelled)),
-            () = async { tokio::time::sleep_until(flush_at.unwrap_or_else(tokio::time::Instant::now)).await }, if flush_at.is_some() => None,
-            event = stream.next() => Some(event),
-        };
-        match next {
-            None => {
-                flush_at = None;
-                write_down(cx, &mut words, &mut thoughts).await?;
-            }
-            Some(Some(Ok(ModelEvent::Text(text)))) => {
-                words.push_str(&text);
-                flush_at = flush_at.or_else(|| Some(tokio::time::Instant::now() + DELTA_EVERY));
-            }
-            Some(Some(Ok(ModelEvent::Thinking(text)))) => {
-                thoughts.push_str(&text);
-                flush_at = flush_at.or_else(|| Some(tokio::time::Instant::now() + DELTA_EVERY));
-            }
-            Some(Some(Ok(ModelEvent::ToolUse { .. }))) => {}
-            Some(Some(Ok(ModelEvent::Retrying { attempt, reason, .. }))) => {
-                (words, thoughts, flush_at) = (String::new(), String::new(), None);
-                cx.note(vec![Happening::ModelRetrying { call, attempt, reason }]).await?;
-            }
-            Some(Some(Ok(ModelEvent::Finished(reply)))) => {
-                write_down(cx, &mut words, &mut thoughts).await?;
-                return Ok(*reply);
-            }
-            Some(Some(Err(failure))) => return Err(ended(failure)),
-            Some(None) => {
-                return Err(Stop::Ended(TurnEnd::Failed, "the model's answer broke off before its end".to_owned()));
-            }
-        }
-    }
-}
-
-async fn write_down(cx: &TurnCx, words: &mut String, thoughts: &mut String) -> Result<(), Stop> {
-    let mut happened = Vec::new();
-    if !thoughts.is_empty() {
-        happened.push(Happening::Thought { turn: cx.number, text: std::mem::take(thoughts) });
-    }
-    if !words.is_empty() {
-        happened.push(Happening::Delta { turn: cx.number, text: std::mem::take(words) });
-    }
-    if happened.is_empty() { Ok(()) } else { cx.note(happened).await }
-}
-
-/// Some models count their calls anew in each answer; in a session each call has an id of its own.
-fn with_unique_calls(mut reply: Reply, call: u64) -> Reply {
-    for (n, block) in reply.blocks.iter_mut().enumerate() {
-        if let Block::ToolUse { id, .. } = block
-            && id.len() < 16
-        {
-            *id = format!("call_{call}_{n}_{id}");
-        }
-    }
-    reply
-}
-
-/// Without a model, questions are routed by their words; the answer says so.
-async fn answer_without_a_model(cx: &TurnCx, definition: &AgentDefinition) -> Result<Never, Stop> {
-    if definition.needs_workspace {
-        return Err(Stop::Ended(TurnEnd::Failed, super::NO_MODEL.to_owned()));
-    }
-    let store = cx.platform().store();
-    let Some(row) = store.session(cx.tenant(), &cx.id).await? else { return Err(Stop::Superseded) };
-    let Some(turn) = row.turn else { return Err(Stop::Superseded) };
-    let question = crate::routing::Question {
-        message: turn.prompt.text,
-        target: cx.sessions.core.parts.options.default_target.clone(),
-        trace_id: Some(cx.trace_id.clone()),
-        ..crate::routing::Question::default()
-    };
-    let answer = tokio::select! {
-        () = cx.stopped() => return Err(cx.stop().unwrap_or(Stop::Cancelled)),
-        answer = cx.platform().ask(&cx.principal, question) => answer?,
-    };
-    let mut text = answer.text;
-    text.push_str("\n\n_No model is configured: this answer comes from checks that the words of the question chose._");
-    let failed = answer.state == "failed";
-    cx.note(vec![Happening::Message { turn: cx.number, text }]).await?;
-    let end = if failed { TurnEnd::Failed } else { TurnEnd::Completed };
-    let reason = if failed { "nothing could be looked at" } else { "" };
-    Err(Stop::Ended(end, reason.to_owned()))
 }
