@@ -7,7 +7,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::Signal;
 use rustix::termios::{LocalModes, QueueSelector, SpecialCodeIndex};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -73,10 +72,10 @@ impl Input {
                 self.more.notified().await;
                 continue;
             }
-            if self.has_interrupt(&piece, terminal) && !writable_now(terminal) {
-                self.make_way_for_interrupt(terminal);
-                continue;
+            if let Some(at) = self.interrupt_in(&piece, terminal) {
+                self.make_way_for_interrupt(at, terminal);
             }
+            let piece = self.peek();
             match rustix::io::write(terminal.get_ref(), &piece) {
                 Ok(written) => self.written(written),
                 Err(Errno::INTR) => {}
@@ -98,23 +97,22 @@ impl Input {
         }
     }
 
-    fn has_interrupt(&self, piece: &[u8], terminal: &AsyncFd<OwnedFd>) -> bool {
-        interrupt(terminal).is_some_and(|key| piece.contains(&key))
+    /// Where the last interrupt is among these keystrokes.
+    fn interrupt_in(&self, piece: &[u8], terminal: &AsyncFd<OwnedFd>) -> Option<usize> {
+        let key = interrupt(terminal)?;
+        piece.iter().rposition(|byte| *byte == key)
     }
 
-    /// A terminal whose program reads nothing takes no more keystrokes, and would not see an interrupt: what the program
-    /// has not read is thrown away, as an interrupt does, and the program in front is told.
-    fn make_way_for_interrupt(&self, terminal: &AsyncFd<OwnedFd>) {
-        let Some(key) = interrupt(terminal) else { return };
+    /// A terminal whose program reads nothing would not see an interrupt: it stands behind all that was typed before. So
+    /// what the program has not read is thrown away first, as the interrupt itself would do on its arrival: what waits
+    /// here, what is on its way through the kernel, and what lies before the program. The order matters, for the kernel
+    /// moves bytes from the second place to the third by itself.
+    fn make_way_for_interrupt(&self, at: usize, terminal: &AsyncFd<OwnedFd>) {
+        self.waiting().drain(..at);
+        let _on_its_way = rustix::termios::tcflush(terminal, QueueSelector::OFlush);
         if let Ok(program_side) = pty::program_side(terminal.get_ref()) {
-            let _nothing_waits = rustix::termios::tcflush(&program_side, QueueSelector::IFlush);
+            let _lies_there = rustix::termios::tcflush(&program_side, QueueSelector::IFlush);
         }
-        if let Ok(group) = rustix::termios::tcgetpgrp(terminal) {
-            let _gone = rustix::process::kill_process_group(group, Signal::INT);
-        }
-        let mut waiting = self.waiting();
-        let until = waiting.iter().position(|byte| *byte == key).map_or(0, |at| at + 1);
-        waiting.drain(..until);
     }
 
     fn peek(&self) -> Vec<u8> {
@@ -135,15 +133,10 @@ impl Input {
     }
 }
 
-/// The key that interrupts, when the program lets the terminal make signals of keys.
+/// The key that interrupts, when the program lets the terminal make signals of keys and throw away what was typed before.
 fn interrupt(terminal: &AsyncFd<OwnedFd>) -> Option<u8> {
     let modes = rustix::termios::tcgetattr(terminal).ok()?;
     let key = modes.special_codes[SpecialCodeIndex::VINTR];
-    (modes.local_modes.contains(LocalModes::ISIG) && key != 0).then_some(key)
-}
-
-fn writable_now(terminal: &AsyncFd<OwnedFd>) -> bool {
-    let mut polled = [rustix::event::PollFd::new(terminal.get_ref(), rustix::event::PollFlags::OUT)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    rustix::event::poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+    let flushes = modes.local_modes.contains(LocalModes::ISIG) && !modes.local_modes.contains(LocalModes::NOFLSH);
+    (flushes && key != 0).then_some(key)
 }
