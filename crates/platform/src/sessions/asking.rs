@@ -5,8 +5,8 @@ use reeve_gate::{Ledger as _, Refusal, Request, StoredAction, Submission};
 use reeve_types::event::SessionPart;
 use reeve_types::session::{Happening, SessionState};
 use reeve_types::{
-    ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, EventId, Origin, ResourceKind, ToolOutput,
-    ToolSpec,
+    ActionId, ActionState, Approval, ApprovalId, ApprovalStatus, Arguments, EventId, Origin, Purpose, ResourceKind,
+    ToolOutput, ToolSpec,
 };
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -47,6 +47,7 @@ impl TurnCx {
         action_id: &ActionId,
         tool: &str,
         arguments: Arguments,
+        purpose: Option<Purpose>,
     ) -> Result<Outcome, Stop> {
         if let Some(known) = self.platform().store().action_of(&self.principal.tenant, action_id).await? {
             return self.follow(call_id, known).await;
@@ -68,7 +69,7 @@ impl TurnCx {
             principal: self.principal.clone(),
             tool: tool.to_owned(),
             arguments,
-            purpose: None,
+            purpose,
             purpose_note: String::new(),
             trace_id: self.trace_id.clone(),
             origin: Origin::Agent,
@@ -105,13 +106,16 @@ impl TurnCx {
 
     /// Waits for an act that was asked for before.
     async fn follow(&self, call_id: &str, action: StoredAction) -> Result<Outcome, Stop> {
-        match (action.state, action.approval_id.clone()) {
-            (ActionState::AwaitingApproval | ActionState::Approved, Some(approval_id)) => {
-                let approval = self.platform().approval(&self.principal.tenant, &approval_id).await?;
-                self.wait_for_people(call_id, approval).await
-            }
-            _ => self.wait_for_end(&action.action_id).await,
+        let Some(approval_id) = action.approval_id else { return self.wait_for_end(&action.action_id).await };
+        let approval = self.platform().approval(&self.principal.tenant, &approval_id).await?;
+        if approval.status == ApprovalStatus::Pending {
+            return self.wait_for_people(call_id, approval).await;
         }
+        // Answered just before a crash, or while nobody listened: the question is told as open, its answer not yet.
+        if self.session.waiting_for.contains(&approval_id) {
+            self.note_answered(call_id, &approval).await?;
+        }
+        self.after_answer(approval).await
     }
 
     async fn wait_for_people(&self, call_id: &str, approval: Approval) -> Result<Outcome, Stop> {
@@ -132,6 +136,10 @@ impl TurnCx {
             self.sessions.core.counts.answered(&settled);
         }
         self.note_answered(call_id, &settled).await?;
+        self.after_answer(settled).await
+    }
+
+    async fn after_answer(&self, settled: Approval) -> Result<Outcome, Stop> {
         match settled.status {
             ApprovalStatus::Approved => self.wait_for_end(&settled.action_id).await,
             status => {

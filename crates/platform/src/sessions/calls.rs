@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::asking::Outcome;
 use super::permission::PERMISSION_TOOL;
-use super::tools::{Kit, Route, title_of, told_of_program};
+use super::tools::{Kit, Route, purpose_in, title_of, told_of_program};
 use super::transcript::OpenCall;
 use super::turn::{Spent, Stop, TurnCx};
 
@@ -79,7 +79,12 @@ async fn answer(cx: &TurnCx, kit: &Kit, call: &OpenCall) -> Result<Happening, St
         Some(route @ Route::Gate(spec)) => {
             let action_id = begin(cx, call, route.kind(), Some(new_action(cx))).await?;
             let action_id = action_id.unwrap_or_else(|| new_action(cx));
-            (cx.act(&call.id, &action_id, &spec.name, arguments_of(cx, spec, call)).await?, Vec::new())
+            let mut arguments = arguments_of(cx, spec, call);
+            let outcome = match purpose_in(spec, &mut arguments) {
+                Ok(purpose) => cx.act(&call.id, &action_id, &spec.name, arguments, purpose).await?,
+                Err(reason) => Outcome::failed(reason),
+            };
+            (outcome, Vec::new())
         }
     };
     finish(cx, call, outcome, diffs).await
@@ -160,7 +165,7 @@ async fn in_workspace(
             return Ok((asked, Vec::new()));
         }
     }
-    let outcome = cx.act(&call.id, &action_id, prepared.tool, prepared.arguments).await?;
+    let outcome = cx.act(&call.id, &action_id, prepared.tool, prepared.arguments, None).await?;
     if outcome.is_error {
         return Ok((outcome, Vec::new()));
     }
@@ -177,7 +182,7 @@ async fn ask_owner(cx: &TurnCx, call: &OpenCall, kind: &str, detail: &str) -> Re
         "title": title_of(&call.name, &call.input), "detail": detail.chars().take(4000).collect::<String>(),
     });
     let arguments = arguments.as_object().cloned().unwrap_or_default();
-    cx.act(&call.id, &new_action(cx), PERMISSION_TOOL, arguments).await
+    cx.act(&call.id, &new_action(cx), PERMISSION_TOOL, arguments, None).await
 }
 
 /// Writes down what came back; a text too long for an event is kept beside it.

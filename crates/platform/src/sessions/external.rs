@@ -315,7 +315,7 @@ impl ExternalPeer for Peer {
                 "detail": cut(&asked.detail, 8000),
             });
             let Value::Object(arguments) = arguments else { return Choice::Cancelled };
-            match cx.act(&asked.call_id, &new_action(&cx), PERMISSION_TOOL, arguments).await {
+            match cx.act(&asked.call_id, &new_action(&cx), PERMISSION_TOOL, arguments, None).await {
                 Ok(outcome) if outcome.is_error => Choice::Reject,
                 Ok(_) => Choice::Allow,
                 Err(_) => Choice::Cancelled,
@@ -356,7 +356,7 @@ impl ExternalPeer for Peer {
             }])
             .await;
             let Value::Object(arguments) = arguments else { return Err("no arguments".to_owned()) };
-            let outcome = cx.act(&call_id, &action_id, "workspace_save_file", arguments).await;
+            let outcome = cx.act(&call_id, &action_id, "workspace_save_file", arguments, None).await;
             let outcome = outcome.map_err(|_| "the turn has ended".to_owned())?;
             let diffs = vec![FileDiff { path: super::tools::from_root(&path), old, new: content }];
             self.note(vec![Happening::ToolFinished {

@@ -212,6 +212,7 @@ pub(super) async fn answer_without_a_model(cx: &TurnCx, definition: &AgentDefini
         message: turn.prompt.text,
         target: cx.sessions.core.parts.options.default_target.clone(),
         trace_id: Some(cx.trace_id.clone()),
+        purpose: Some(reeve_types::Purpose::Diagnostic),
         ..crate::routing::Question::default()
     };
     let answer = tokio::select! {

@@ -10,7 +10,7 @@ use reeve_types::model::ModelTool;
 use reeve_types::session::{FileDiff, PermissionMode};
 use reeve_types::workspace::files::{SearchEvent, SearchKind, SearchQuery, TreeQuery};
 use reeve_types::workspace::processes::ExecResult;
-use reeve_types::{ActionClass, Arguments, ToolSpec, WorkspaceId, WorkspacePath};
+use reeve_types::{ActionClass, Arguments, Purpose, ToolSpec, WorkspaceId, WorkspacePath};
 use serde_json::{Value, json};
 
 use super::asking::Outcome;
@@ -206,10 +206,37 @@ fn gate_tool(spec: &ToolSpec) -> ModelTool {
         ActionClass::Write => " It changes something; people may be asked first.",
         ActionClass::Destructive => " It is destructive; people may be asked first.",
     };
-    ModelTool {
-        name: spec.name.clone(),
-        description: format!("{}{class}", spec.description),
-        input_schema: spec.input_schema.clone(),
+    let mut input_schema = spec.input_schema.clone();
+    if takes_purpose(spec)
+        && let Some(schema) = input_schema.as_object_mut()
+        && let Some(properties) = schema.entry("properties").or_insert_with(|| json!({})).as_object_mut()
+    {
+        let words = Purpose::ALL.map(Purpose::as_str);
+        properties.insert(PURPOSE.to_owned(), json!({"enum": words, "description": "Why; policy may demand it."}));
+    }
+    ModelTool { name: spec.name.clone(), description: format!("{}{class}", spec.description), input_schema }
+}
+
+/// The argument by which a model says why it calls a tool of the gate. The tool never sees it.
+const PURPOSE: &str = "purpose";
+
+/// A tool that has an argument of this name keeps it for itself.
+fn takes_purpose(spec: &ToolSpec) -> bool {
+    spec.input_schema.pointer("/properties/purpose").is_none()
+}
+
+/// Takes the purpose out of a call's arguments.
+pub(super) fn purpose_in(spec: &ToolSpec, arguments: &mut Arguments) -> Result<Option<Purpose>, String> {
+    if !takes_purpose(spec) {
+        return Ok(None);
+    }
+    match arguments.remove(PURPOSE) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(word)) => word.parse().map(Some).map_err(|error: reeve_types::purpose::UnknownPurpose| {
+            let word: String = error.0.chars().take(40).collect();
+            reeve_types::purpose::UnknownPurpose(word).to_string()
+        }),
+        Some(_) => Err("`purpose` must be a text".to_owned()),
     }
 }
 
@@ -510,5 +537,39 @@ mod tests {
         assert_eq!(title_of("run_command", &json!({"argv": ["ls", "-l"]})), "Run ls -l");
         assert_eq!(title_of("edit_file", &json!({"path": "a.py"})), "Edit a.py");
         assert_eq!(title_of("terminate_connection", &json!({})), "terminate connection");
+    }
+
+    #[test]
+    fn a_model_says_why_and_the_tool_never_sees_it() {
+        let spec = |properties: Value| ToolSpec {
+            name: "change".to_owned(),
+            agent: "database".to_owned(),
+            description: "Changes.".to_owned(),
+            input_schema: json!({"type": "object", "additionalProperties": false, "properties": properties}),
+            action_class: ActionClass::Write,
+            resource_kind: reeve_types::ResourceKind::Database,
+            target_argument: None,
+            reversibility: reeve_types::Reversibility::NotNeeded,
+            capabilities: Vec::new(),
+            supersedes: Vec::new(),
+            fleet_eligible: false,
+            auto_remediation_eligible: false,
+            timeout_ms: 1,
+        };
+        let arguments = |value: Value| value.as_object().cloned().unwrap();
+        let plain = spec(json!({"pid": {"type": "integer"}}));
+        assert_eq!(gate_tool(&plain).input_schema["properties"]["purpose"]["enum"][1], "remediation");
+        let mut given = arguments(json!({"pid": 1, "purpose": "remediation"}));
+        assert_eq!(purpose_in(&plain, &mut given), Ok(Some(Purpose::Remediation)));
+        assert_eq!(given, arguments(json!({"pid": 1})));
+        assert_eq!(purpose_in(&plain, &mut given), Ok(None));
+        let wrong = purpose_in(&plain, &mut arguments(json!({"purpose": "fun"}))).unwrap_err();
+        assert!(wrong.contains("`fun`") && wrong.contains("remediation"), "{wrong}");
+
+        let own = spec(json!({"purpose": {"type": "string"}}));
+        assert_eq!(gate_tool(&own).input_schema["properties"]["purpose"], json!({"type": "string"}));
+        let mut given = arguments(json!({"purpose": "its own"}));
+        assert_eq!(purpose_in(&own, &mut given), Ok(None));
+        assert_eq!(given["purpose"], "its own");
     }
 }
