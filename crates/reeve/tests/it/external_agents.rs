@@ -284,6 +284,40 @@ fn a_session_outlives_a_killed_server_a_dead_agent_and_one_that_does_not_behave(
     drop((server, cleared));
 }
 
+#[test]
+fn what_an_agent_asked_before_a_crash_is_taken_back_and_asked_anew() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "scripted");
+    prompt(&server, &session, "write");
+    let waiting = event(&server, &session, "tool_waiting", 0);
+    let before = events(&server, &session);
+    server.kill();
+
+    let server = home.start();
+    let end = event(&server, &session, "turn_ended", 0);
+    assert!(end["reason"].as_str().is_some_and(|reason| reason.contains("server stopped")), "{end}");
+    assert_eq!(events(&server, &session)[..before.len()], before[..], "what was told is what is there");
+    // Whoever asked is gone: a yes would be for nobody.
+    let question = format!("/api/v1/approvals/{}", waiting["approval_id"].as_str().expect("an id"));
+    assert_eq!(server.get(&question).expect(200)["status"], "cancelled");
+    assert_eq!(server.post(&format!("{question}/approve"), &json!({})).status, 409);
+    assert_ne!(content(&server, &place, "made.txt")["exit_code"], 0, "nothing was written");
+
+    prompt(&server, &session, "write");
+    event(&server, &session, "tool_waiting", 1);
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    assert_eq!(event(&server, &session, "turn_ended", 1)["end"], "completed");
+    assert_eq!(said(&server, &session), "chosen: fine");
+    assert_eq!(content(&server, &place, "made.txt")["stdout"], "made\n");
+    let verdict = server.post("/api/v1/audit/verify", &json!({})).expect(200);
+    assert_eq!(verdict["valid"], true, "{verdict}");
+    drop((server, cleared));
+}
+
 fn said_so_far(server: &Server, session: &str) -> String {
     let all = events(server, session);
     let words = all.iter().filter(|event| event["event"] == "delta").filter_map(|event| event["text"].as_str());

@@ -4,13 +4,18 @@
 
 mod accounts;
 mod acts;
+mod chat_demo;
+mod console;
 mod coverage;
 mod crash;
 mod external_agents;
+mod follower;
 mod guide;
 mod lifecycle;
+mod model_server;
 mod notices;
 mod server;
+mod session_crashes;
 mod telemetry;
 mod walls;
 mod witness;
