@@ -35,7 +35,7 @@ pub use peer::{
 };
 pub use session::{
     AgentInfo, AuthMethod, ConfigChoice, ConfigOption, ConfigValue, McpServer, NamedChoice, NewSession, SessionChoices,
-    SessionRequest, StopReason,
+    SessionRequest, StopReason, TurnDone,
 };
 pub use tool::{Location, ToolCall, ToolCallChange, ToolContent, ToolKind, ToolStatus};
 pub use update::{Command, Cost, PlanEntry, PlanPriority, PlanStatus, TextChange, Update};

@@ -9,10 +9,15 @@
 //! no network. It asks before it acts, or it is not started.
 
 mod calls;
+mod dials;
 mod hearing;
 mod launch;
 mod link;
+#[cfg(test)]
+mod notebook;
 mod settings;
+mod spending;
+mod steering;
 mod terminals;
 mod thinking;
 mod words;
@@ -24,29 +29,26 @@ use futures_util::future::BoxFuture;
 use reeve_gate::relay::{ModelRelay, Relayed};
 use reeve_gate::workspace::Pipe;
 use reeve_platform::sessions::{
-    ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile, ExternalWanted,
+    ExternalAgent, ExternalAgents, ExternalFailure, ExternalPeer, ExternalProfile, ExternalWanted,
 };
 use reeve_platform::workspaces::{Use, Workspaces};
 use reeve_types::WorkspacePath;
-use reeve_types::session::PermissionMode;
 use reeve_types::workspace::DriverKind;
 use reeve_types::workspace::processes::OpenPipe;
 
-use crate::acp::{AcpError, ConfigValue, Connection, NewSession, Options, SessionRequest};
-use crate::profiles;
+use crate::acp::{AcpError, Connection, NewSession, Options, SessionRequest};
 use hearing::Hearing;
+use launch::of_provider;
 use link::{Link, Parts, Watch, failure, last_line};
 use settings::Agent;
+use spending::Spending;
+use steering::Helm;
 use thinking::{Answering, Door, FORWARD, Keeper};
 
 pub use settings::{AgentsConfig, AgentsConfigError, MOUNTED_INSIDE, Mount};
 
 /// How long an agent may take until it answers for the first time: many bring a whole run-time along.
 const START_WITHIN: Duration = Duration::from_secs(120);
-/// Modes in which agents only look, in the order in which they are looked for.
-const LOOKING: [&str; 4] = ["plan", "readonly", "architect", "ask"];
-/// Modes in which agents ask before they act, in the order in which they are looked for.
-const ASKING: [&str; 5] = ["default", "ask", "approve", "manual", "readonly"];
 
 /// What is said where agents have no place to live.
 const NO_WORKSPACES: &str = "it lives in a workspace, and this server has none; see docs/workspaces.md";
@@ -92,28 +94,43 @@ impl Runner {
         let workspace = workspaces.get(&wanted.asker.principal, &wanted.workspace_id).await;
         let looks = workspace.map_err(|error| cannot(&error))?.driver == DriverKind::Namespace;
         let provider = agent.provider(&*self.relay, Some(tenant)).map_err(|reason| cannot(&reason))?;
+        let spending = Arc::new(Spending::new(provider.as_ref().map(|relayed| relayed.provider.clone())));
         let door = match provider {
-            Some(relayed) => Some(self.door(workspaces, &wanted, relayed).await.map_err(|reason| cannot(&reason))?),
+            Some(relayed) => {
+                let door = self.door(workspaces, &wanted, relayed, Arc::clone(&spending)).await;
+                Some(door.map_err(|reason| cannot(&reason))?)
+            }
             None => None,
         };
         let opened = door.as_ref().map(|(door, _, relayed)| (door, relayed));
-        let (argv, env) = agent.launch(opened, &wanted.environment, looks).map_err(|reason| cannot(&reason))?;
+        let model = wanted.model.as_deref();
+        let launch = agent.launch(opened, &wanted.environment, model, looks);
+        let (argv, env) = launch.map_err(|reason| cannot(&reason))?;
+        let relayed = opened.map(|(_, relayed)| relayed);
+        let told_at_start = agent.is_told_its_model(relayed);
+        let is_relayed = relayed.zip(model).is_some_and(|(relayed, model)| of_provider(relayed, model).is_some());
         let keeper = door.map(|(_, keeper, _)| keeper);
         let cwd = directory(&wanted.directory).map_err(|reason| cannot(&reason))?;
         let what = OpenPipe { argv, cwd: cwd.clone(), env };
         let pipe = workspaces.open_pipe(&wanted.asker, &wanted.workspace_id, what).await;
         let Pipe { stdin, stdout, stderr, exit } = pipe.map_err(|error| cannot(&error))?;
         let watch = Watch::begin(exit, stderr);
-        let hearing = Arc::new(Hearing::new(peer, cwd.clone()));
+        let hearing = Arc::new(Hearing::new(peer, cwd.clone(), spending));
         let options = Options { start_within: START_WITHIN, ..Options::default() };
         let begun = async {
             let heard = Arc::clone(&hearing);
             let (connection, _) = Connection::open(stdout, stdin, heard, options).await?;
             let (session, resumed) = begin(&connection, &hearing, &wanted, &cwd).await?;
-            set_mode(&connection, &hearing, &session, wanted.mode).await?;
-            Ok::<_, AcpError>((connection, session, resumed))
+            if !resumed {
+                hearing.spending.begin_anew();
+            }
+            let session_id = session.session_id;
+            let helm = Helm { connection: &connection, hearing: &hearing, session_id: &session_id, told_at_start };
+            helm.set_mode(wanted.mode).await?;
+            let model = helm.begin_with(model, is_relayed).await;
+            Ok::<_, AcpError>((connection, session_id, resumed, model))
         };
-        let (connection, session, resumed) = match begun.await {
+        let (connection, session_id, resumed, model) = match begun.await {
             Ok(begun) => begun,
             Err(AcpError::Ended { .. }) => {
                 let (how, last) = watch.told().await;
@@ -121,11 +138,12 @@ impl Runner {
             }
             Err(error) => return Err(cannot(&error)),
         };
+        model.map_err(|reason| cannot(&reason))?;
         let parts = Parts { connection, watch, _door: keeper };
         let (own, workspace) = (workspaces.clone(), wanted.workspace_id);
         let in_use = move || own.touch(&workspace, Use::Execution);
-        let link = Arc::new(Link::new(parts, session.session_id.clone(), hearing, in_use)) as Arc<dyn ExternalLink>;
-        Ok(ExternalAgent { external_id: session.session_id, resumed, link })
+        let link = Link::new(parts, session_id.clone(), hearing, told_at_start, in_use);
+        Ok(ExternalAgent { external_id: session_id, resumed, link: Arc::new(link) })
     }
 
     /// Opens the way to a provider's models.
@@ -134,6 +152,7 @@ impl Runner {
         workspaces: &Workspaces,
         wanted: &ExternalWanted,
         relayed: Relayed,
+        meter: Arc<Spending>,
     ) -> Result<(Door, Keeper, Relayed), String> {
         let what = OpenPipe { argv: FORWARD.map(str::to_owned).to_vec(), ..OpenPipe::default() };
         let pipe = workspaces.open_pipe(&wanted.asker, &wanted.workspace_id, what).await;
@@ -142,6 +161,7 @@ impl Runner {
             relay: Arc::clone(&self.relay),
             tenant: wanted.asker.principal.tenant.clone(),
             provider: relayed.provider.clone(),
+            meter,
         };
         let (door, keeper) = thinking::open(pipe, answering).await?;
         Ok((door, keeper, relayed))
@@ -201,7 +221,7 @@ async fn begin(
         hearing.replay(false);
         match again {
             Some(Ok(session)) => {
-                hearing.is_session(&session.session_id);
+                hearing.is_session(&session);
                 return Ok((session, true));
             }
             Some(Err(error @ (AcpError::Ended { .. } | AcpError::Unsafe(_)))) => return Err(error),
@@ -219,54 +239,6 @@ async fn begin(
         }
         session => session?,
     };
-    hearing.is_session(&session.session_id);
+    hearing.is_session(&session);
     Ok((session, false))
-}
-
-/// Puts the session into the agent's own mode that fits. The session is supervised whatever its agent offers.
-async fn set_mode(
-    connection: &Connection,
-    hearing: &Hearing,
-    session: &NewSession,
-    mode: PermissionMode,
-) -> Result<(), AcpError> {
-    let wanted: &[&str] = if mode == PermissionMode::Plan { &LOOKING } else { &ASKING };
-    let plain =
-        |id: &str| -> String { id.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase() };
-    let fitting = |ids: &[&str]| -> Option<String> {
-        let safe = |id: &&&str| profiles::check_mode(id).is_ok();
-        wanted.iter().find_map(|word| ids.iter().filter(safe).find(|id| plain(id) == *word)).map(|id| (*id).to_owned())
-    };
-    let set = if let Some(modes) = &session.modes {
-        let ids: Vec<&str> = modes.available.iter().map(|choice| choice.id.as_str()).collect();
-        match fitting(&ids).filter(|id| *id != modes.current) {
-            Some(id) => connection.set_mode(&session.session_id, &id).await,
-            None => Ok(()),
-        }
-    } else {
-        let options = session.config_options.iter().filter(|option| option.category.as_deref() == Some("mode"));
-        let found = options.filter_map(|option| match &option.value {
-            ConfigValue::Select { current, choices } => Some((&option.id, current, choices)),
-            ConfigValue::Switch { .. } | ConfigValue::Unknown => None,
-        });
-        let mut chosen = found.filter_map(|(id, current, choices)| {
-            let values: Vec<&str> = choices.iter().map(|choice| choice.value.as_str()).collect();
-            fitting(&values).filter(|value| value != current).map(|value| (id, value))
-        });
-        match chosen.next() {
-            Some((id, value)) => {
-                let set = connection.set_config_option(&session.session_id, id, value.into()).await;
-                set.map(|_| ())
-            }
-            None => Ok(()),
-        }
-    };
-    match set {
-        Err(error @ AcpError::Ended { .. }) => Err(error),
-        Err(error) => {
-            hearing.warn(&format!("the agent could not be put into the session's mode: {error}")).await;
-            Ok(())
-        }
-        Ok(()) => Ok(()),
-    }
 }

@@ -3,9 +3,12 @@
 //! A program in a workspace has no key and reaches no network. What it wants to ask a model comes here as it said it, and
 //! goes on to the configured provider with the key that the program must not have.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reeve_types::TenantId;
+use reeve_types::model::Usage;
 
 use crate::workspace::ByteStream;
 
@@ -65,6 +68,12 @@ pub struct RelayAnswer {
     pub body: ByteStream,
 }
 
+/// Hears what calls use.
+pub trait RelayMeter: Send + Sync {
+    /// A model has used more: only what came on top since the last time.
+    fn used(&self, model: &str, more: Usage);
+}
+
 /// Whoever has the keys.
 pub trait ModelRelay: Send + Sync {
     /// The provider that calls go to: the named one, or the first that speaks so and can be asked; with a tenant, by that
@@ -76,6 +85,13 @@ pub trait ModelRelay: Send + Sync {
         tenant: Option<&TenantId>,
     ) -> Result<Relayed, String>;
 
-    /// Hands a call on in a tenant's name. Whatever is no call of a model is refused.
-    fn relay<'a>(&'a self, tenant: &'a TenantId, provider: &'a str, call: RelayCall) -> BoxFuture<'a, RelayAnswer>;
+    /// Hands a call on in a tenant's name. Whatever is no call of a model is refused. `meter` hears what the answer says
+    /// of tokens before the bytes that say so are handed on.
+    fn relay<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        provider: &'a str,
+        call: RelayCall,
+        meter: Arc<dyn RelayMeter>,
+    ) -> BoxFuture<'a, RelayAnswer>;
 }

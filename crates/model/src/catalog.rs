@@ -124,6 +124,11 @@ impl Catalog {
         })
     }
 
+    /// What tokens cost.
+    pub(crate) fn prices(&self) -> &Arc<Prices> {
+        &self.prices
+    }
+
     /// Provider and model behind an alias or a name.
     fn place<'a>(&'a self, name: &'a str) -> Result<(&'a str, &'a str), String> {
         self.split(self.aliases.get(name).map_or(name, String::as_str))

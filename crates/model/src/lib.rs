@@ -8,6 +8,7 @@ mod catalog;
 mod config;
 mod dialect;
 mod draft;
+mod metered;
 mod patience;
 mod prices;
 mod provider;

@@ -3,12 +3,13 @@
 //! Only calls of models pass: a closed list of paths, of methods, of headers, and of the models that the configuration
 //! lists. What a program sends to prove itself is dropped; what the provider sets in the program's name never comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use reeve_gate::relay::{ModelRelay, RelayAnswer, RelayCall, Relayed, Speech};
+use reeve_gate::relay::{ModelRelay, RelayAnswer, RelayCall, RelayMeter, Relayed, Speech};
 use reeve_gate::workspace::ByteStream;
 use reeve_types::TenantId;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::catalog::Catalog;
 use crate::config::ProviderKind;
+use crate::metered::Metered;
 use crate::provider::{Provider, why};
 
 /// Longest path with its query, in bytes.
@@ -75,7 +77,13 @@ impl ModelRelay for Catalog {
         })
     }
 
-    fn relay<'a>(&'a self, tenant: &'a TenantId, provider: &'a str, call: RelayCall) -> BoxFuture<'a, RelayAnswer> {
+    fn relay<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        provider: &'a str,
+        call: RelayCall,
+        meter: Arc<dyn RelayMeter>,
+    ) -> BoxFuture<'a, RelayAnswer> {
         Box::pin(async move {
             let Some((_, server, models)) = self.servers().find(|(name, ..)| *name == provider) else {
                 return refusal(404, "there is no such provider any more");
@@ -92,8 +100,12 @@ impl ModelRelay for Catalog {
                 return refusal(404, &format!("`{shown}` is not among the models of `{provider}`: {listed}"));
             }
             let (method, path) = (wanted.method, wanted.path);
+            let (speech, prices) = (speech_of(server.kind()), self.prices());
+            let metered = wanted
+                .model
+                .map(|model| move |kind: &str| Metered::new(speech, model, kind, Arc::clone(prices), meter));
             match server.foreign(tenant, method, &path, sent(&call.headers), call.body) {
-                Some(request) => answer(server, tenant, request).await,
+                Some(request) => answer(server, tenant, request, metered).await,
                 None => refusal(404, "this path cannot be asked for"),
             }
         })
@@ -198,7 +210,13 @@ fn told(headers: &HeaderMap) -> Vec<(String, String)> {
     pairs.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
 }
 
-async fn answer(server: &Provider, tenant: &TenantId, request: reqwest::RequestBuilder) -> RelayAnswer {
+/// `metered` makes what counts an answer of a type; calls that ask no model are not counted.
+async fn answer(
+    server: &Provider,
+    tenant: &TenantId,
+    request: reqwest::RequestBuilder,
+    metered: Option<impl FnOnce(&str) -> Metered>,
+) -> RelayAnswer {
     let patience = server.patience();
     let started = Instant::now();
     let end = started + patience.whole;
@@ -209,7 +227,13 @@ async fn answer(server: &Provider, tenant: &TenantId, request: reqwest::RequestB
     };
     let (status, headers) = (response.status(), told(response.headers()));
     if status.is_success() {
-        return RelayAnswer { status: status.as_u16(), headers, body: passed_on(response, patience.idle, end) };
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let metered = metered.map(|metered| metered(kind));
+        return RelayAnswer {
+            status: status.as_u16(),
+            headers,
+            body: passed_on(response, metered, patience.idle, end),
+        };
     }
     let text = server.without_key(tenant, &whole(response).await);
     // Nothing but the provider itself is ever asked, wherever it would send one.
@@ -218,10 +242,10 @@ async fn answer(server: &Provider, tenant: &TenantId, request: reqwest::RequestB
 }
 
 /// The bytes of an answer as they come, within their bounds.
-fn passed_on(response: Response, idle: Duration, end: Instant) -> ByteStream {
+fn passed_on(response: Response, metered: Option<Metered>, idle: Duration, end: Instant) -> ByteStream {
     let over = |kind, text: &str| std::io::Error::new(kind, text.to_owned());
-    futures_util::stream::unfold(Some((response, 0_usize)), move |state| async move {
-        let (mut response, bytes) = state?;
+    futures_util::stream::unfold(Some((response, metered, 0_usize)), move |state| async move {
+        let (mut response, mut metered, bytes) = state?;
         let piece = match timeout_at((Instant::now() + idle).min(end), response.chunk()).await {
             Ok(Ok(None)) => return None,
             Ok(Ok(Some(piece))) => piece,
@@ -232,7 +256,10 @@ fn passed_on(response: Response, idle: Duration, end: Instant) -> ByteStream {
         if bytes > ANSWER_BYTES_MAX {
             return Some((Err(over(std::io::ErrorKind::FileTooLarge, "the answer is too long")), None));
         }
-        Some((Ok(piece), Some((response, bytes))))
+        if let Some(metered) = &mut metered {
+            metered.take(&piece);
+        }
+        Some((Ok(piece), Some((response, metered, bytes))))
     })
     .boxed()
 }

@@ -393,6 +393,14 @@ pub enum Happening {
         /// Its id.
         mode: String,
     },
+    /// Another model answers from now on: the owner chose it, or an external agent told which one it uses.
+    Model {
+        /// Which; empty for the one that answers when nobody chooses.
+        model: String,
+        /// Those that an external agent can be given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        offered: Vec<String>,
+    },
     /// The agent's answer says that something was done, and no record shows it.
     ClaimUnproven {
         /// The turn.
@@ -474,6 +482,7 @@ impl Happening {
             Self::Plan { .. } => "plan",
             Self::Commands { .. } => "commands",
             Self::Mode { .. } => "mode",
+            Self::Model { .. } => "model",
             Self::ClaimUnproven { .. } => "claim_unproven",
             Self::Granted { .. } => "granted",
             Self::Warning { .. } => "warning",

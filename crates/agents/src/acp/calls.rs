@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Shared};
-use super::session::{AgentInfo, NewSession, SessionRequest, StopReason, ToldSession};
+use super::session::{AgentInfo, NewSession, SessionRequest, ToldSession, ToldTurn, TurnDone};
 use super::{AcpError, ConfigOption, ConfigValue, ContentBlock};
 use crate::profiles;
 
@@ -98,16 +98,11 @@ impl Connection {
 
     /// Begins a turn and waits for its end, however long it takes. A session has one turn at a time. Dropping this ends
     /// the waiting and not the turn; [`Self::cancel`] does.
-    pub async fn prompt(&self, session_id: &str, prompt: Vec<ContentBlock>) -> Result<StopReason, AcpError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Told {
-            stop_reason: String,
-        }
+    pub async fn prompt(&self, session_id: &str, prompt: Vec<ContentBlock>) -> Result<TurnDone, AcpError> {
         let prompt: Vec<wire::ContentBlock> = prompt.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
         let params = wire::PromptRequest::new(session_id.to_owned(), prompt);
-        let told: Told = self.shared.call("session/prompt", &params, None).await?;
-        Ok(StopReason::of(&told.stop_reason))
+        let told: ToldTurn = self.shared.call("session/prompt", &params, None).await?;
+        Ok(told.into())
     }
 
     /// Asks the agent to end the turn. Its open questions are void at once; the turn itself ends when the agent says so.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use agent_client_protocol_schema::v1 as wire;
+use reeve_types::model::Usage;
 use reeve_types::secret::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,6 +13,8 @@ use super::update::word;
 
 /// The most choices, ways to sign in or settings that are kept of one list.
 const CHOICES_MAX: usize = 500;
+/// More tokens than any turn has.
+const TOKENS_MAX: u64 = 1 << 40;
 
 /// What an agent says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -251,6 +254,47 @@ impl StopReason {
     }
 }
 
+/// A turn that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnDone {
+    /// Why.
+    pub stop: StopReason,
+    /// The tokens that it used, where the agent counts them.
+    pub usage: Option<Usage>,
+}
+
+/// An answer to `session/prompt`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ToldTurn {
+    stop_reason: String,
+    #[serde(default)]
+    usage: Value,
+}
+
+impl From<ToldTurn> for TurnDone {
+    fn from(told: ToldTurn) -> Self {
+        Self { stop: StopReason::of(&told.stop_reason), usage: usage(&told.usage) }
+    }
+}
+
+fn usage(told: &Value) -> Option<Usage> {
+    let count = |key: &str| told.get(key).and_then(Value::as_u64).map(|tokens| tokens.min(TOKENS_MAX));
+    let (read, written) = (count("inputTokens")?, count("outputTokens")?);
+    let cached = count("cachedReadTokens").unwrap_or(0);
+    let kept = count("cachedWriteTokens").unwrap_or(0);
+    let thoughts = count("thoughtTokens").unwrap_or(0);
+    // Some agents count thoughts among what is written, and some beside it; their total tells which.
+    let beside = count("totalTokens").is_some_and(|total| read + written + cached + kept + thoughts <= total);
+    Some(Usage {
+        input_tokens: read,
+        output_tokens: if beside { written + thoughts } else { written },
+        cache_read_tokens: cached,
+        cache_write_tokens: kept,
+        cost_micro_usd: None,
+    })
+}
+
 /// An answer to `session/new`, `session/load` or `session/resume`. Only the id of a new session is needed; whatever else
 /// cannot be read is left out.
 #[derive(Deserialize, Default)]
@@ -275,6 +319,14 @@ impl ToldSession {
             models: choices(&self.models, "currentModelId", "availableModels", "modelId"),
             config_options: options.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+impl NewSession {
+    /// A session as an agent tells it.
+    pub(crate) fn told(session_id: &str, told: Value) -> Self {
+        ToldSession::deserialize(told).unwrap_or_default().into_session(session_id.to_owned())
     }
 }
 
@@ -327,5 +379,34 @@ fn config_choices(options: wire::SessionConfigSelectOptions) -> Vec<ConfigChoice
             named.take(CHOICES_MAX).map(|(option, name)| choice(option, Some(&name))).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tokens(told: Value) -> Option<[u64; 4]> {
+        usage(&told)
+            .map(|usage| [usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens])
+    }
+
+    #[test]
+    fn a_turns_tokens_are_read_where_an_agent_counts_them() {
+        let all = json!({"inputTokens": 10, "outputTokens": 4, "cachedReadTokens": 3, "cachedWriteTokens": 2, "totalTokens": 19});
+        assert_eq!(tokens(all), Some([10, 4, 3, 2]));
+        let beside = json!({"inputTokens": 10, "outputTokens": 4, "thoughtTokens": 6, "totalTokens": 20});
+        assert_eq!(tokens(beside), Some([10, 10, 0, 0]));
+        let among = json!({"inputTokens": 10, "outputTokens": 4, "thoughtTokens": 3, "totalTokens": 14});
+        assert_eq!(tokens(among), Some([10, 4, 0, 0]));
+        let absurd = json!({"inputTokens": u64::MAX, "outputTokens": 0, "totalTokens": u64::MAX});
+        assert_eq!(tokens(absurd), Some([TOKENS_MAX, 0, 0, 0]));
+        for none in
+            [json!(null), json!({"inputTokens": "many", "outputTokens": 1}), json!({"totalTokens": 3}), json!(7)]
+        {
+            assert_eq!(tokens(none.clone()), None, "{none}");
+        }
     }
 }

@@ -12,12 +12,14 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::{Calls, without_secrets};
+use super::dials::Dials;
+use super::spending::Spending;
 use super::terminals::Terminals;
 use super::words::{cut, plain};
 use crate::acp::{
-    Answered, Choice, ConfigOption, ConfigValue, ContentBlock, CreateTerminal, Peer, PeerError, PermissionRequest,
-    PlanPriority, PlanStatus, ProtocolWarning, ReadTextFile, TerminalExit, TerminalOutput, TerminalRef, Update,
-    WriteTextFile,
+    Answered, Choice, ConfigOption, ConfigValue, ContentBlock, CreateTerminal, NewSession, Peer, PeerError,
+    PermissionRequest, PlanPriority, PlanStatus, ProtocolWarning, ReadTextFile, TerminalExit, TerminalOutput,
+    TerminalRef, Update, WriteTextFile,
 };
 use crate::profiles;
 
@@ -47,6 +49,10 @@ pub(super) struct Hearing {
     told_events: AtomicUsize,
     complaints: AtomicU8,
     complained: Mutex<HashSet<String>>,
+    /// What of the agent can be set.
+    dials: Mutex<Dials>,
+    /// What it uses.
+    pub(super) spending: Arc<Spending>,
     /// The agent went into a mode in which it asks nobody.
     pub(super) unsafe_mode: CancellationToken,
 }
@@ -65,7 +71,7 @@ pub(super) fn inside(path: &str) -> Result<WorkspacePath, PeerError> {
 }
 
 impl Hearing {
-    pub(super) fn new(session: Arc<dyn ExternalPeer>, cwd: WorkspacePath) -> Self {
+    pub(super) fn new(session: Arc<dyn ExternalPeer>, cwd: WorkspacePath, spending: Arc<Spending>) -> Self {
         Self {
             session,
             cwd,
@@ -77,6 +83,8 @@ impl Hearing {
             told_events: AtomicUsize::new(0),
             complaints: AtomicU8::new(0),
             complained: Mutex::default(),
+            dials: Mutex::default(),
+            spending,
             unsafe_mode: CancellationToken::new(),
         }
     }
@@ -86,9 +94,15 @@ impl Hearing {
         self.replaying.store(replaying, Ordering::SeqCst);
     }
 
-    /// Which of the agent's sessions is this one.
-    pub(super) fn is_session(&self, id: &str) {
-        let _first = self.session_id.set(id.to_owned());
+    /// Which of the agent's sessions is this one, and what of it can be set.
+    pub(super) fn is_session(&self, session: &NewSession) {
+        let _first = self.session_id.set(session.session_id.clone());
+        *self.dials() = Dials::of(session);
+    }
+
+    /// What of the agent can be set.
+    pub(super) fn dials(&self) -> MutexGuard<'_, Dials> {
+        lock(&self.dials)
     }
 
     /// A turn is over, or the agent is gone: nothing it had begun goes on.
@@ -107,7 +121,7 @@ impl Hearing {
     }
 
     /// The same, once for each thing to be told, and not for ever.
-    async fn complain(&self, about: &str, message: &str) {
+    pub(super) async fn complain(&self, about: &str, message: &str) {
         let is_first = {
             let mut complained = lock(&self.complained);
             complained.len() < usize::from(COMPLAINTS_MAX) && complained.insert(cut(about, 100))
@@ -124,7 +138,7 @@ impl Hearing {
     }
 
     /// Tells what happened, unless there is no end to it.
-    async fn tell(&self, what: Happening) {
+    pub(super) async fn tell(&self, what: Happening) {
         if self.told_events.fetch_add(1, Ordering::Relaxed) < EVENTS_MAX {
             self.session.happened(what).await;
         } else {
@@ -150,16 +164,26 @@ impl Hearing {
             self.unsafe_mode.cancel();
             return;
         }
-        self.tell(Happening::Mode { mode: cut(&plain(mode), 100) }).await;
+        if self.dials().hear_mode(mode) {
+            self.tell(Happening::Mode { mode: cut(&plain(mode), 100) }).await;
+        }
     }
 
-    async fn settings(&self, options: &[ConfigOption]) {
+    /// The agent's settings are these.
+    pub(super) async fn settings(&self, options: Vec<ConfigOption>) {
         for option in options.iter().filter(|option| option.category.as_deref() == Some("mode")) {
             if let ConfigValue::Select { current, .. } = &option.value
                 && profiles::check_mode(current).is_err()
             {
                 self.mode(current).await;
             }
+        }
+        let news = {
+            let mut dials = self.dials();
+            dials.hear_options(options).then(|| dials.models()).flatten()
+        };
+        if let Some((model, offered)) = news {
+            self.tell(Happening::Model { model, offered }).await;
         }
     }
 
@@ -199,7 +223,8 @@ impl Hearing {
                 self.tell(Happening::Commands { commands }).await;
             }
             Update::Mode { id } => self.mode(&id).await,
-            Update::ConfigOptions { options } => self.settings(&options).await,
+            Update::ConfigOptions { options } => self.settings(options).await,
+            Update::Usage { cost: Some(cost), .. } => self.spending.costs(&cost),
             Update::Notice { title, description, .. } => {
                 let said = match description {
                     Some(description) => format!("the agent says: {title}: {description}"),
@@ -217,7 +242,7 @@ impl Hearing {
             | Update::PlanText { markdown: None, .. }
             | Update::PlanRemoved { .. }
             | Update::SessionInfo { .. }
-            | Update::Usage { .. }
+            | Update::Usage { cost: None, .. }
             | Update::Compaction { .. }
             | Update::CompactionSummary { .. }
             | Update::Unsupported { .. } => {}
@@ -334,42 +359,9 @@ impl Peer for Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    /// Keeps what it is told, and says no.
-    #[derive(Default)]
-    struct Notebook {
-        said: Mutex<usize>,
-        happened: Mutex<Vec<Happening>>,
-    }
-
-    impl ExternalPeer for Notebook {
-        fn said(&self, text: String) -> BoxFuture<'_, ()> {
-            *lock(&self.said) += text.len();
-            Box::pin(async {})
-        }
-        fn thought(&self, _: String) -> BoxFuture<'_, ()> {
-            Box::pin(async {})
-        }
-        fn happened(&self, what: Happening) -> BoxFuture<'_, ()> {
-            lock(&self.happened).push(what);
-            Box::pin(async {})
-        }
-        fn permission(&self, _: reeve_platform::sessions::PermissionAsked) -> BoxFuture<'_, Decided> {
-            Box::pin(async { Decided::Reject })
-        }
-        fn read_file(&self, path: String) -> BoxFuture<'_, Result<String, String>> {
-            Box::pin(async { Ok(path) })
-        }
-        fn write_file(&self, _: String, _: String) -> BoxFuture<'_, Result<(), String>> {
-            Box::pin(async { Ok(()) })
-        }
-        fn run(
-            &self,
-            _: reeve_types::workspace::processes::ExecRequest,
-        ) -> BoxFuture<'_, Result<reeve_types::workspace::processes::ExecResult, String>> {
-            Box::pin(async { Err("nothing is run here".to_owned()) })
-        }
-    }
+    use crate::runner::notebook::{self, Notebook};
 
     fn message(text: &str) -> Update {
         Update::AgentMessage { content: ContentBlock::text(text), message_id: None }
@@ -378,7 +370,7 @@ mod tests {
     #[tokio::test]
     async fn an_agent_without_end_is_heard_up_to_a_bound_and_again_in_the_next_turn() {
         let notebook = Arc::new(Notebook::default());
-        let hearing = Hearing::new(Arc::clone(&notebook) as Arc<dyn ExternalPeer>, WorkspacePath::root());
+        let hearing = notebook.hearing();
         let piece = "word ".repeat(20_000);
         for _ in 0..200 {
             hearing.update("s", message(&piece), Value::Null).await;
@@ -398,8 +390,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_told_again_or_of_another_session_is_not_told_on() {
         let notebook = Arc::new(Notebook::default());
-        let hearing = Hearing::new(Arc::clone(&notebook) as Arc<dyn ExternalPeer>, WorkspacePath::root());
-        hearing.is_session("s");
+        let hearing = notebook.hearing();
+        hearing.is_session(&notebook::session(json!({})));
         hearing.replay(true);
         hearing.update("s", message("old"), Value::Null).await;
         hearing.replay(false);

@@ -37,6 +37,11 @@ impl Agent {
         relay.provider(named, speech, tenant).map(Some)
     }
 
+    /// Whether it hears of its model in its environment.
+    pub(super) fn is_told_its_model(&self, relayed: Option<&Relayed>) -> bool {
+        self.model_variables(relayed).model.is_some()
+    }
+
     /// Why it cannot be started here, and what to do. `looks` says whether workspaces see this machine's programs.
     pub(super) fn unavailable(&self, relay: &dyn ModelRelay, looks: bool) -> Option<String> {
         let environment = self.profile.environment([], &exposed(&self.env));
@@ -88,28 +93,31 @@ impl Agent {
     }
 
     /// What is started: the command, and the environment besides the workspace's own. Refused when the agent would ask
-    /// nobody. `looks` says whether the workspace sees this machine's programs.
+    /// nobody. `model` is the session's, where it has one. `looks` says whether the workspace sees this machine's
+    /// programs.
     pub(super) fn launch(
         &self,
         door: Option<(&Door, &Relayed)>,
         session: &[(String, String)],
+        model: Option<&str>,
         looks: bool,
     ) -> Result<(Vec<String>, BTreeMap<String, String>), String> {
         let argv = if looks { self.program()? } else { self.profile.argv.clone() };
         let mut set = BTreeMap::new();
         if let Some((door, relayed)) = door {
             let variables = self.model_variables(Some(relayed));
-            let model = self.model.as_ref().or(relayed.model.as_ref());
+            let wanted = model.map(|model| of_provider(relayed, model).unwrap_or(model).to_owned());
+            let model = wanted.or_else(|| self.model.clone()).or_else(|| relayed.model.clone());
             let address = format!("http://127.0.0.1:{}{}", door.port, variables.path);
             let told = [
                 (variables.base_url, Some(address)),
                 (variables.api_key, Some(door.token.expose_secret().to_owned())),
-                (variables.model, model.cloned()),
+                (variables.model, model),
             ];
             set.extend(told.into_iter().filter_map(|(name, value)| Some((name?.to_owned(), value?))));
             set.extend(variables.also.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        } else if let (Some(name), Some(model)) = (self.profile.model.model, &self.model) {
-            set.insert(name.to_owned(), model.clone());
+        } else if let (Some(name), Some(model)) = (self.profile.model.model, model.or(self.model.as_deref())) {
+            set.insert(name.to_owned(), model.to_owned());
         }
         set.extend(exposed(&self.env));
         set.extend(session.iter().cloned());
@@ -119,6 +127,11 @@ impl Agent {
     }
 }
 
+/// The provider's own name of a model that is called `provider/model`.
+pub(super) fn of_provider<'a>(relayed: &Relayed, model: &'a str) -> Option<&'a str> {
+    model.strip_prefix(relayed.provider.as_str())?.strip_prefix('/').filter(|model| !model.is_empty())
+}
+
 fn exposed(env: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {
     env.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect()
 }
@@ -126,7 +139,7 @@ fn exposed(env: &BTreeMap<String, SecretString>) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use futures_util::future::BoxFuture;
-    use reeve_gate::relay::{RelayAnswer, RelayCall};
+    use reeve_gate::relay::{RelayAnswer, RelayCall, RelayMeter};
 
     use super::*;
     use crate::runner::settings::AgentsConfig;
@@ -137,7 +150,13 @@ mod tests {
         fn provider(&self, _: Option<&str>, _: Option<Speech>, _: Option<&TenantId>) -> Result<Relayed, String> {
             self.0.clone()
         }
-        fn relay<'a>(&'a self, _: &'a TenantId, _: &'a str, _: RelayCall) -> BoxFuture<'a, RelayAnswer> {
+        fn relay<'a>(
+            &'a self,
+            _: &'a TenantId,
+            _: &'a str,
+            _: RelayCall,
+            _: std::sync::Arc<dyn RelayMeter>,
+        ) -> BoxFuture<'a, RelayAnswer> {
             let body = Box::pin(futures_util::stream::empty());
             Box::pin(async { RelayAnswer { status: 500, headers: Vec::new(), body } })
         }
@@ -162,7 +181,7 @@ mod tests {
         let claude = agent("claude", "");
         let relayed = claude.provider(&relay, None).expect("a provider").expect("a relayed one");
         let session = [("MY_FLAG".to_owned(), "1".to_owned())];
-        let (argv, environment) = claude.launch(Some((&door(), &relayed)), &session, false).expect("a launch");
+        let (argv, environment) = claude.launch(Some((&door(), &relayed)), &session, None, false).expect("a launch");
         assert_eq!(argv, ["claude-agent-acp"]);
         let expected = [
             ("ANTHROPIC_API_KEY", "of-this-session"),
@@ -180,7 +199,12 @@ mod tests {
     fn a_program_of_ones_own_is_told_in_its_providers_words() {
         let mine = agent("mine", "[agent.mine]\ncommand = ['mine']\nmodel_provider = 'house'\nmodel = 'm-2'");
         let relayed = mine.provider(&house(Speech::Openai), None).expect("a provider").expect("a relayed one");
-        let (_, environment) = mine.launch(Some((&door(), &relayed)), &[], false).expect("a launch");
+        let environment = |model| mine.launch(Some((&door(), &relayed)), &[], model, false).expect("a launch").1;
+        for (wanted, told) in [("house/m-3", "m-3"), ("m-3", "m-3"), ("other/m-3", "other/m-3")] {
+            assert_eq!(environment(Some(wanted))["OPENAI_MODEL"], told, "the session's model comes first");
+        }
+        assert!(mine.is_told_its_model(Some(&relayed)) && !agent("codex", "").is_told_its_model(Some(&relayed)));
+        let environment = environment(None);
         assert_eq!(environment["OPENAI_BASE_URL"], "http://127.0.0.1:4000/v1");
         assert_eq!(environment["OPENAI_MODEL"], "m-2");
     }
@@ -190,8 +214,9 @@ mod tests {
         let relay = House(Err("there is none".to_owned()));
         let claude = agent("claude", "[agent.claude]\nenv = {ANTHROPIC_BASE_URL = 'http://10.0.0.1'}");
         assert_eq!(claude.provider(&relay, None), Ok(None));
-        let (_, environment) = claude.launch(None, &[], false).expect("a launch");
+        let (_, environment) = claude.launch(None, &[], Some("opus"), false).expect("a launch");
         assert_eq!(environment["ANTHROPIC_BASE_URL"], "http://10.0.0.1");
+        assert_eq!(environment["ANTHROPIC_MODEL"], "opus");
         let without = agent("claude", "").unavailable(&relay, false).expect("a reason");
         assert!(without.contains("there is none") && without.contains("agents.toml"), "{without}");
     }
@@ -205,10 +230,10 @@ mod tests {
         ] {
             let claude = agent("claude", text);
             assert!(claude.unavailable(&relay, false).expect(text).contains("without asking"));
-            claude.launch(None, &[], false).expect_err(text);
+            claude.launch(None, &[], None, false).expect_err(text);
         }
         let session = [("MODE".to_owned(), "yolo".to_owned())];
-        agent("claude", "").launch(None, &session, false).expect_err("of the session");
+        agent("claude", "").launch(None, &session, None, false).expect_err("of the session");
     }
 
     #[test]
@@ -224,6 +249,6 @@ mod tests {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("permissions");
         let mine = agent("mine", &text);
         assert_eq!(mine.unavailable(&relay, true), None);
-        assert_eq!(mine.launch(None, &[], true).expect("a launch").0, ["/opt/agents/mine/mine", "acp"]);
+        assert_eq!(mine.launch(None, &[], None, true).expect("a launch").0, ["/opt/agents/mine/mine", "acp"]);
     }
 }

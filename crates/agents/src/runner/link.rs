@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reeve_gate::workspace::{EventStream, PipeEnd, PipeError};
-use reeve_platform::sessions::{ExternalFailure, ExternalLink};
+use reeve_platform::sessions::{ExternalFailure, ExternalLink, ExternalUsage};
 use reeve_types::WorkspaceError;
-use reeve_types::session::TurnEnd;
+use reeve_types::session::{PermissionMode, TurnEnd};
 use tokio::sync::watch;
 
 use super::calls::without_secrets;
+use super::dials::ModelRefused;
 use super::hearing::Hearing;
+use super::steering::Helm;
 use super::thinking::Keeper;
 use super::words::{cut, plain};
 use crate::acp::{AcpError, Connection, ContentBlock, StopReason};
@@ -91,6 +93,8 @@ pub(super) struct Link {
     parts: Mutex<Option<Arc<Parts>>>,
     session_id: String,
     hearing: Arc<Hearing>,
+    /// Whether the agent hears of its model in its environment.
+    told_at_start: bool,
     /// Says that the workspace is used: what an agent does with its own hands, nobody else sees.
     in_use: Box<dyn Fn() + Send + Sync>,
 }
@@ -107,9 +111,11 @@ impl Link {
         parts: Parts,
         session_id: String,
         hearing: Arc<Hearing>,
+        told_at_start: bool,
         in_use: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        Self { parts: Mutex::new(Some(Arc::new(parts))), session_id, hearing, in_use: Box::new(in_use) }
+        let parts = Mutex::new(Some(Arc::new(parts)));
+        Self { parts, session_id, hearing, told_at_start, in_use: Box::new(in_use) }
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Arc<Parts>>> {
@@ -118,6 +124,11 @@ impl Link {
 
     fn parts(&self) -> Option<Arc<Parts>> {
         self.slot().clone()
+    }
+
+    fn helm<'a>(&'a self, parts: &'a Parts) -> Helm<'a> {
+        let (hearing, session_id) = (&*self.hearing, self.session_id.as_str());
+        Helm { connection: &parts.connection, hearing, session_id, told_at_start: self.told_at_start }
     }
 
     async fn turn(&self, parts: &Parts, text: &str) -> Result<(TurnEnd, String), ExternalFailure> {
@@ -136,6 +147,12 @@ impl Link {
                  prompt, and it is started again",
             ));
         };
+        let stopped = stopped.map(|done| {
+            if let Some(usage) = done.usage {
+                self.hearing.spending.told(usage);
+            }
+            done.stop
+        });
         match stopped {
             Ok(StopReason::EndTurn) => Ok((TurnEnd::Completed, String::new())),
             Ok(StopReason::MaxTokens) => {
@@ -216,6 +233,36 @@ impl ExternalLink for Link {
                 tracing::debug!("an agent was not told that its session is over: {error}");
             }
         })
+    }
+
+    fn set_mode(&self, mode: PermissionMode) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(parts) = self.parts()
+                && let Err(error) = self.helm(&parts).set_mode(mode).await
+            {
+                tracing::debug!("an agent could not be told of its session's mode: {error}");
+            }
+        })
+    }
+
+    fn check_model(&self, model: Option<&str>) -> Result<(), ExternalFailure> {
+        match self.hearing.dials().model_for(model) {
+            Err(refused @ ModelRefused::NotOffered { .. }) => Err(failure(&refused.to_string())),
+            // It is told to the session when it comes to that.
+            Err(ModelRefused::NoChoice) | Ok(_) => Ok(()),
+        }
+    }
+
+    fn set_model<'a>(&'a self, model: Option<&'a str>) -> BoxFuture<'a, Result<(), ExternalFailure>> {
+        Box::pin(async move {
+            let Some(parts) = self.parts() else { return Ok(()) };
+            self.helm(&parts).set_model(model).await.map_err(|reason| failure(&reason))
+        })
+    }
+
+    fn take_used(&self) -> Option<ExternalUsage> {
+        let own_model = self.hearing.dials().models().map(|(model, _)| model);
+        self.hearing.spending.take(own_model)
     }
 
     fn is_alive(&self) -> bool {

@@ -15,7 +15,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use reeve_gate::relay::{ModelRelay, RelayCall};
+use reeve_gate::relay::{ModelRelay, RelayCall, RelayMeter};
 use reeve_gate::workspace::Pipe;
 use reeve_types::TenantId;
 use reeve_types::secret::{ExposeSecret as _, SecretString};
@@ -62,6 +62,7 @@ pub(super) struct Answering {
     pub(super) relay: Arc<dyn ModelRelay>,
     pub(super) tenant: TenantId,
     pub(super) provider: String,
+    pub(super) meter: Arc<dyn RelayMeter>,
 }
 
 /// Waits until the program at the other end of a pipe says where it listens, and serves it from then on.
@@ -121,7 +122,10 @@ async fn answer(request: Request<Incoming>, answering: &Answering, token: &Secre
         Err(_) => return refusal(408, "the request did not come to its end in time"),
     };
     let call = RelayCall { method: head.method.as_str().to_owned(), path, headers, body };
-    let told = answering.relay.relay(&answering.tenant, &answering.provider, call).await;
+    let told = {
+        let meter = Arc::clone(&answering.meter);
+        answering.relay.relay(&answering.tenant, &answering.provider, call, meter).await
+    };
     let mut response = Response::new(StreamBody::new(told.body.map(|piece| piece.map(Frame::data))).boxed_unsync());
     *response.status_mut() = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
     for (name, value) in told.headers {

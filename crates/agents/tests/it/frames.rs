@@ -98,7 +98,7 @@ async fn a_large_message_below_the_bound_passes_both_ways() {
     let mut agent = telling.await.expect("no panic");
     let asking = std::sync::Arc::clone(&connection);
     let prompt = vec![ContentBlock::text(text.clone())];
-    let turn = tokio::spawn(async move { asking.prompt("s", prompt).await });
+    let turn = tokio::spawn(async move { asking.prompt("s", prompt).await.map(|done| done.stop) });
     let (id, params) = agent.hear_request("session/prompt").await;
     assert_eq!(params["prompt"][0]["text"].as_str().map(str::len), Some(6_000_000));
     agent.answer(&id, json!({"stopReason": "end_turn"})).await;

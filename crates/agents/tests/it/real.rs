@@ -147,7 +147,7 @@ impl Live {
             let heard = tokio::select! {
                 biased;
                 heard = mind.next_within(TURN) => heard,
-                stop = &mut prompt => break stop.expect("an end"),
+                done = &mut prompt => break done.expect("an end").stop,
             };
             match (turn.hear(heard), when_asked) {
                 (Some(answer), WhenAsked::Say(choice)) => answer.send(choice).expect("it waits"),

@@ -130,7 +130,7 @@ pub(crate) async fn prompted(
 ) -> (JoinHandle<Result<reeve_agents::acp::StopReason, AcpError>>, Value) {
     let asking = Arc::clone(connection);
     let content = vec![reeve_agents::acp::ContentBlock::text("do it")];
-    let turn = tokio::spawn(async move { asking.prompt("s", content).await });
+    let turn = tokio::spawn(async move { asking.prompt("s", content).await.map(|done| done.stop) });
     let (id, params) = agent.hear_request("session/prompt").await;
     assert_eq!(params, json!({"sessionId": "s", "prompt": [{"type": "text", "text": "do it"}]}));
     (turn, id)

@@ -397,3 +397,20 @@ async fn fifty_agents_at_once_lose_nothing() {
         done.expect("every agent is heard");
     }
 }
+
+#[tokio::test]
+async fn what_a_turn_used_is_told_with_its_end() {
+    let (ear, _mind) = Ear::new();
+    let (connection, mut agent) = plainly(&ear).await;
+    let usage = json!({"inputTokens": 10, "outputTokens": 4, "cachedReadTokens": 3, "totalTokens": 17});
+    for (told, expected) in [(usage, Some((10, 4, 3))), (json!(null), None), (json!("much"), None)] {
+        let asking = Arc::clone(&connection);
+        let turn = tokio::spawn(async move { asking.prompt("s", vec![ContentBlock::text("do it")]).await });
+        let (id, _) = agent.hear_request("session/prompt").await;
+        agent.answer(&id, json!({"stopReason": "end_turn", "usage": told})).await;
+        let done = turn.await.expect("no panic").expect("an end");
+        assert_eq!(done.stop, StopReason::EndTurn);
+        let used = done.usage.map(|usage| (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens));
+        assert_eq!(used, expected, "{told}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use reeve_gate::model::ModelEvent;
-use reeve_types::model::{Block, Message, ModelRole, StopReason, ToolChoice};
+use reeve_types::model::{Block, Message, ModelRole, StopReason, ToolChoice, Usage};
 use serde_json::{Value, json};
 
 use super::{Ask, Dialect, Reader, count, effort, json_of, results_first, sealed, text, unsealed};
@@ -226,19 +226,19 @@ impl Messages {
             signature.get_or_insert_with(|| sealed(SEAL, "")).push_str(piece);
         }
     }
+}
 
-    fn usage(&mut self, usage: &Value) {
-        let known = &mut self.draft.usage;
-        for (field, total) in [
-            ("input_tokens", &mut known.input_tokens),
-            ("output_tokens", &mut known.output_tokens),
-            ("cache_read_input_tokens", &mut known.cache_read_tokens),
-            ("cache_creation_input_tokens", &mut known.cache_write_tokens),
-        ] {
-            // Each report is of all so far.
-            if let Some(tokens) = usage[field].as_u64() {
-                *total = tokens;
-            }
+/// Takes a report of tokens.
+pub(super) fn add_usage(known: &mut Usage, usage: &Value) {
+    for (field, total) in [
+        ("input_tokens", &mut known.input_tokens),
+        ("output_tokens", &mut known.output_tokens),
+        ("cache_read_input_tokens", &mut known.cache_read_tokens),
+        ("cache_creation_input_tokens", &mut known.cache_write_tokens),
+    ] {
+        // Each report is of all so far.
+        if let Some(tokens) = usage[field].as_u64() {
+            *total = tokens;
         }
     }
 }
@@ -252,7 +252,7 @@ impl Reader for Messages {
                 let message = &event["message"];
                 text(&message["id"]).clone_into(&mut self.draft.id);
                 text(&message["model"]).clone_into(&mut self.draft.model);
-                self.usage(&message["usage"]);
+                add_usage(&mut self.draft.usage, &message["usage"]);
             }
             "content_block_start" => self.start_block(index, &event["content_block"], said),
             "content_block_delta" => {
@@ -266,7 +266,7 @@ impl Reader for Messages {
                 }
             }
             "message_delta" => {
-                self.usage(&event["usage"]);
+                add_usage(&mut self.draft.usage, &event["usage"]);
                 if let Some(reason) = event["delta"]["stop_reason"].as_str() {
                     self.draft.stop = Some(match reason {
                         "end_turn" | "stop_sequence" => StopReason::EndTurn,

@@ -166,6 +166,15 @@ pub(super) fn usage(read: &Value, written: &Value, details: &Value) -> Usage {
     }
 }
 
+/// The same, in whichever of OpenAI's two APIs it is told.
+pub(super) fn any_usage(told: &Value) -> Usage {
+    if told.get("prompt_tokens").is_some() {
+        usage(&told["prompt_tokens"], &told["completion_tokens"], &told["prompt_tokens_details"])
+    } else {
+        usage(&told["input_tokens"], &told["output_tokens"], &told["input_tokens_details"])
+    }
+}
+
 struct Chunks {
     ids: CallIds,
     draft: Draft,

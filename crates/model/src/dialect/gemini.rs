@@ -126,6 +126,18 @@ fn named(id: &str, name: &str, field: &str, value: Value) -> Value {
     told
 }
 
+/// Tokens as Gemini counts them: each report is of all so far.
+pub(super) fn usage(told: &Value) -> Usage {
+    let cached = count(&told["cachedContentTokenCount"]);
+    let read = count(&told["promptTokenCount"]).saturating_add(count(&told["toolUsePromptTokenCount"]));
+    Usage {
+        input_tokens: read.saturating_sub(cached),
+        output_tokens: count(&told["candidatesTokenCount"]).saturating_add(count(&told["thoughtsTokenCount"])),
+        cache_read_tokens: cached,
+        ..Usage::default()
+    }
+}
+
 struct Candidates {
     ids: CallIds,
     draft: Draft,
@@ -191,14 +203,7 @@ impl Reader for Candidates {
             self.draft.stop = Some(StopReason::Refusal);
         }
         if let Some(told) = chunk.get("usageMetadata") {
-            let cached = count(&told["cachedContentTokenCount"]);
-            let read = count(&told["promptTokenCount"]) + count(&told["toolUsePromptTokenCount"]);
-            self.draft.usage = Usage {
-                input_tokens: read.saturating_sub(cached),
-                output_tokens: count(&told["candidatesTokenCount"]) + count(&told["thoughtsTokenCount"]),
-                cache_read_tokens: cached,
-                ..Usage::default()
-            };
+            self.draft.usage = usage(told);
         }
         Ok(())
     }

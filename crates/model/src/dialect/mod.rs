@@ -5,6 +5,7 @@ mod chat;
 mod gemini;
 mod responses;
 mod schema;
+mod used;
 
 use reeve_gate::model::ModelEvent;
 use reeve_types::model::{Block, Message, Prompt};
@@ -14,6 +15,8 @@ use crate::config::ProviderKind;
 use crate::draft::{CallIds, Draft};
 use crate::sse::SseEvent;
 use crate::trouble::Trouble;
+
+pub(crate) use used::Used;
 
 /// One request, before it is put into a provider's words.
 pub(crate) struct Ask<'a> {

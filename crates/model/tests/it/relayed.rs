@@ -8,9 +8,10 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use reeve_gate::relay::{ModelRelay as _, RelayAnswer, RelayCall, Speech};
+use reeve_gate::relay::{ModelRelay as _, RelayAnswer, RelayCall, RelayMeter, Speech};
 use reeve_model::{Catalog, ModelsConfig};
 use reeve_types::TenantId;
+use reeve_types::model::Usage;
 use tokio::sync::Notify;
 
 const KEY: &str = "sk-the-real-one";
@@ -59,6 +60,20 @@ async fn house() -> (Catalog, Heard) {
     (Catalog::new(config).expect("a catalog"), heard)
 }
 
+/// Counts what is used.
+#[derive(Default)]
+struct Meter(Mutex<Vec<(String, Usage)>>);
+
+impl RelayMeter for Meter {
+    fn used(&self, model: &str, more: Usage) {
+        self.0.lock().expect("no panic").push((model.to_owned(), more));
+    }
+}
+
+fn meter() -> Arc<Meter> {
+    Arc::default()
+}
+
 fn call(method: &str, path: &str, body: &'static str) -> RelayCall {
     let headers = [("x-api-key", "the-agents"), ("authorization", "Bearer x"), ("anthropic-beta", "b-1")];
     let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -75,7 +90,7 @@ async fn a_call_goes_on_with_the_tenants_key_and_its_answer_comes_as_it_is_said(
     let (catalog, heard) = house().await;
     let tenant = TenantId::default_tenant();
     let mut answer =
-        catalog.relay(&tenant, "house", call("POST", "/v1/messages?beta=true", r#"{"model":"m-1"}"#)).await;
+        catalog.relay(&tenant, "house", call("POST", "/v1/messages?beta=true", r#"{"model":"m-1"}"#), meter()).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers, [("request-id".to_owned(), "req_1".to_owned())]);
     let first = tokio::time::timeout(Duration::from_secs(10), answer.body.next()).await.expect("in time");
@@ -84,7 +99,8 @@ async fn a_call_goes_on_with_the_tenants_key_and_its_answer_comes_as_it_is_said(
     assert_eq!(text(answer).await, "second");
     heard.go_on.notify_one();
     let acme: TenantId = "acme".parse().expect("a tenant");
-    text(catalog.relay(&acme, "house", call("POST", "/v1/messages", r#"{"model":"m-1"}"#)).await).await;
+    let asked = call("POST", "/v1/messages", r#"{"model":"m-1"}"#);
+    text(catalog.relay(&acme, "house", asked, meter()).await).await;
     let requests = heard.requests.lock().expect("no panic").clone();
     let [house, acme] = requests.as_slice() else { panic!("{requests:?}") };
     assert!(house.starts_with("POST /v1/messages?beta=true") && house.contains("b-1"), "{house}");
@@ -99,17 +115,17 @@ async fn a_call_goes_on_with_the_tenants_key_and_its_answer_comes_as_it_is_said(
 async fn a_refusal_does_not_repeat_the_key_and_what_is_no_call_of_a_listed_model_is_refused_here() {
     let (catalog, heard) = house().await;
     let tenant = TenantId::default_tenant();
-    let refused = catalog.relay(&tenant, "house", call("GET", "/v1/models", "")).await;
+    let refused = catalog.relay(&tenant, "house", call("GET", "/v1/models", ""), meter()).await;
     assert_eq!(refused.status, 401);
     assert_eq!(text(refused).await, "the key *** is wrong");
     for (path, body) in
         [("/v1/messages", r#"{"model":"m-2"}"#), ("/v1/messages", "no request"), ("/v1/files", r#"{"model":"m-1"}"#)]
     {
-        let refused = catalog.relay(&tenant, "house", call("POST", path, body)).await;
+        let refused = catalog.relay(&tenant, "house", call("POST", path, body), meter()).await;
         assert_eq!(refused.status, 404, "{path} {body}");
         assert!(text(refused).await.contains("reeve:"));
     }
-    assert_eq!(catalog.relay(&tenant, "gone", call("GET", "/v1/models", "")).await.status, 404);
+    assert_eq!(catalog.relay(&tenant, "gone", call("GET", "/v1/models", ""), meter()).await.status, 404);
     assert_eq!(heard.requests.lock().expect("no panic").len(), 1, "only the first went out");
 }
 
@@ -122,4 +138,31 @@ async fn a_provider_is_found_by_its_name_or_by_how_it_is_spoken_to() {
     assert!(catalog.provider(Some("keyless"), None, None).expect_err("no key").contains("no key"));
     assert!(catalog.provider(Some("house"), Some(Speech::Openai), None).expect_err("another").contains("speaks"));
     assert!(catalog.provider(Some("nobody"), None, None).expect_err("none").contains("nobody"));
+}
+
+#[tokio::test]
+async fn the_tokens_of_an_answer_that_passes_are_counted_and_priced_before_it_has_passed() {
+    const ANSWER: &str = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":100}}}\n\n\
+                          data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":10}}\n\n";
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let app = axum::Router::new().fallback(async || ([("content-type", "text/event-stream")], ANSWER));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let config = format!(
+        "[providers.house]\nkind = 'anthropic'\nbase_url = 'http://{address}'\nkey = '{KEY}'\n\
+         [[prices]]\nmodel = 'm-1'\ninput = 3.0\noutput = 15.0\n"
+    );
+    let catalog = Catalog::new(toml::from_str(&config).expect("a configuration")).expect("a catalog");
+    let (tenant, meter) = (TenantId::default_tenant(), meter());
+    let asked = call("POST", "/v1/messages", r#"{"model":"m-1"}"#);
+    let answer = catalog.relay(&tenant, "house", asked, Arc::clone(&meter) as Arc<dyn RelayMeter>).await;
+    assert_eq!(text(answer).await, ANSWER, "and nothing of it is changed");
+    let heard = meter.0.lock().expect("no panic").clone();
+    let mut sum = Usage::default();
+    heard.iter().for_each(|(model, more)| {
+        assert_eq!(model, "m-1");
+        sum += *more;
+    });
+    let cost_micro_usd = Some(100 * 3 + 10 * 15);
+    assert_eq!(sum, Usage { input_tokens: 100, output_tokens: 10, cost_micro_usd, ..Usage::default() });
 }

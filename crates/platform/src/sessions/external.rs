@@ -4,29 +4,33 @@
 //! gate in the name of the agent, acting for the session's owner. It is stopped with its session, and taken up again
 //! where it can: a turn that was in flight when the server ended is never sent twice.
 
-use std::collections::BTreeMap;
+mod environment;
+mod steering;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reeve_store::{OpenTurn, StoredSession};
+use reeve_types::model::Usage;
 use reeve_types::session::{FileDiff, Happening, PermissionMode, TurnEnd};
 use reeve_types::workspace::processes::{ExecRequest, ExecResult};
-use reeve_types::{ActionId, ProblemCode, SessionId, WorkspaceId, WorkspacePath};
+use reeve_types::{ActionId, SessionId, WorkspaceId, WorkspacePath};
 use serde_json::{Value, json};
 use tracing::Instrument as _;
 
 use super::permission::PERMISSION_TOOL;
 use super::turn::{Never, Stop, TurnCx};
-use super::{SessionError, Sessions, lock};
+use super::{Sessions, lock};
 use crate::workspaces::Asker;
+
+pub(super) use environment::checked_environment;
+pub(super) use steering::Changed;
 
 /// How long an agent has to end a turn that was cancelled before it is stopped.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
 /// How often words that come in pieces are written down.
 const DELTA_EVERY: Duration = Duration::from_millis(40);
-/// Most environment variables of one session.
-const ENVIRONMENT_MAX: usize = 50;
 
 /// A program that can be an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +62,8 @@ pub struct ExternalWanted {
     pub environment: Vec<(String, String)>,
     /// What it must ask.
     pub mode: PermissionMode,
+    /// The model that it is to use, where somebody chose one.
+    pub model: Option<String>,
 }
 
 /// Why an agent was not started, or did not go on.
@@ -99,8 +105,26 @@ pub trait ExternalLink: Send + Sync {
     fn cancel(&self) -> BoxFuture<'_, ()>;
     /// Stops the program.
     fn close(&self) -> BoxFuture<'_, ()>;
+    /// The session's mode is another: puts the agent into its own mode that fits, where it has one.
+    fn set_mode(&self, mode: PermissionMode) -> BoxFuture<'_, ()>;
+    /// Whether the agent can be given a model, as far as it tells. Otherwise which it offers, in words.
+    fn check_model(&self, model: Option<&str>) -> Result<(), ExternalFailure>;
+    /// Gives it a model, or with `None` its own choice back. An agent that cannot be given one keeps what it has, and the
+    /// session is told so once.
+    fn set_model<'a>(&'a self, model: Option<&'a str>) -> BoxFuture<'a, Result<(), ExternalFailure>>;
+    /// What was used since this was last asked.
+    fn take_used(&self) -> Option<ExternalUsage>;
     /// Whether it runs and keeps to the protocol.
     fn is_alive(&self) -> bool;
+}
+
+/// What an agent has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalUsage {
+    /// The model that most of it is of; empty where nobody knows.
+    pub model: String,
+    /// Tokens, and their price where it is known.
+    pub usage: Usage,
 }
 
 /// What an agent asks before it acts.
@@ -151,6 +175,8 @@ pub trait ExternalPeer: Send + Sync {
 pub(super) struct Live {
     link: Arc<dyn ExternalLink>,
     peer: Arc<Peer>,
+    /// What it was told of the session last.
+    told: tokio::sync::Mutex<steering::Told>,
 }
 
 #[derive(Default)]
@@ -402,6 +428,12 @@ impl Sessions {
             () = cx.stopped() => return Err(stop_of(cx)),
             live = self.live(cx, row) => live?,
         };
+        tokio::select! {
+            () = cx.stopped() => return Err(stop_of(cx)),
+            told = live.hears(cx.mode(), Some(cx.session.model.as_deref())) => told.map_err(|failure| {
+                Stop::Ended(TurnEnd::Failed, failure.message)
+            })?,
+        }
         *lock(&live.peer.cx) = Some(Arc::clone(cx));
         cx.note_with(Vec::new(), |row, _| {
             if let Some(turn) = &mut row.turn {
@@ -411,6 +443,9 @@ impl Sessions {
         .await?;
         let ended = self.prompt_external(cx, &live, &turn.prompt.text).await;
         live.peer.flush(true).await;
+        if let Some(used) = live.link.take_used() {
+            self.count_external(cx, used).await;
+        }
         *lock(&live.peer.cx) = None;
         if !live.link.is_alive() {
             self.core.links.lock().await.remove(&cx.id);
@@ -452,9 +487,8 @@ impl Sessions {
 
     /// The session's running agent; started when there is none.
     async fn live(&self, cx: &Arc<TurnCx>, row: &StoredSession) -> Result<Arc<Live>, Stop> {
-        let mut links = self.core.links.lock().await;
-        if let Some(live) = links.get(&cx.id).filter(|live| live.link.is_alive()) {
-            return Ok(Arc::clone(live));
+        if let Some(live) = self.running(&cx.id).await {
+            return Ok(live);
         }
         let failed = |message: String| Stop::Ended(TurnEnd::Failed, message);
         let agents = self.core.parts.external.as_ref();
@@ -476,7 +510,9 @@ impl Sessions {
             resume: row.external_id.clone(),
             environment: row.environment.clone(),
             mode: cx.mode(),
+            model: row.session.model.clone(),
         };
+        let told = steering::Told { mode: wanted.mode, model: wanted.model.clone() };
         let asked_to_resume = wanted.resume.is_some();
         let span = tracing::debug_span!(
             "acp.child_process.spawn",
@@ -498,9 +534,19 @@ impl Sessions {
         }
         let external_id = opened.external_id;
         cx.note_with(happened, move |row, _| row.external_id = Some(external_id)).await?;
-        let live = Arc::new(Live { link: opened.link, peer });
-        links.insert(cx.id.clone(), Arc::clone(&live));
+        let live = Arc::new(Live { link: opened.link, peer, told: tokio::sync::Mutex::new(told) });
+        self.core.links.lock().await.insert(cx.id.clone(), Arc::clone(&live));
+        // Whoever ended the session before it stood there could not stop it.
+        if cx.stop().is_some() {
+            self.stop_external(&cx.id).await;
+            return Err(stop_of(cx));
+        }
         Ok(live)
+    }
+
+    /// The session's running agent, if there is one.
+    async fn running(&self, id: &SessionId) -> Option<Arc<Live>> {
+        self.core.links.lock().await.get(id).filter(|live| live.link.is_alive()).cloned()
     }
 
     /// Stops a session's running agent, if there is one.
@@ -524,87 +570,4 @@ impl Sessions {
 
 fn stop_of(cx: &TurnCx) -> Stop {
     if cx.cancel.is_cancelled() { Stop::Cancelled } else { Stop::Paused }
-}
-
-/// Names that would change how programs are found, loaded or reached, or that hold keys.
-const DENIED: &[&str] = &[
-    "PATH",
-    "NODE_OPTIONS",
-    "BASH_ENV",
-    "ENV",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PERL5OPT",
-    "RUBYOPT",
-    "GIT_SSH_COMMAND",
-    "EDITOR",
-    "VISUAL",
-    "HOME",
-    "USER",
-    "SHELL",
-    "DATABASE_URL",
-    "JWT_SECRET",
-    "ANTHROPIC_API_KEY",
-    "OPENAI_API_KEY",
-    "GEMINI_API_KEY",
-    "GOOGLE_API_KEY",
-    "IFS",
-];
-const DENIED_PREFIXES: &[&str] = &[
-    "LD_",
-    "DYLD_",
-    "NPM_CONFIG_",
-    "BASH_FUNC_",
-    "SSH_",
-    "GITHUB_",
-    "GITLAB_",
-    "AWS_",
-    "AZURE_",
-    "TF_",
-    "CI_",
-    "DOCKER_",
-    "REEVE_",
-    "AEGIS_",
-];
-
-/// Checks what a session's maker adds to an agent's environment.
-pub(super) fn checked_environment(given: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, SessionError> {
-    let bad = |message: String| SessionError::new(ProblemCode::BadRequest, message);
-    if given.len() > ENVIRONMENT_MAX {
-        return Err(bad(format!("`env` names more than {ENVIRONMENT_MAX} variables")));
-    }
-    for (name, value) in given {
-        let shown: String = name.chars().take(60).collect();
-        let named = name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-            && name.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-        if !named {
-            return Err(bad(format!("`env`: `{shown}` is no name of a variable: use A to Z, 0 to 9 and `_`")));
-        }
-        if DENIED.contains(&name.as_str()) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
-            return Err(bad(format!("`env`: `{shown}` cannot be set for an agent")));
-        }
-        if value.is_empty() || value.len() > 8192 || value.chars().any(char::is_control) {
-            return Err(bad(format!("`env`: the value of `{shown}` is empty, too long, or holds control characters")));
-        }
-    }
-    Ok(given.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_environment_cannot_change_how_programs_are_found_or_carry_keys() {
-        let of = |name: &str, value: &str| checked_environment(&BTreeMap::from([(name.to_owned(), value.to_owned())]));
-        assert!(of("MY_FLAG", "1").is_ok());
-        assert!(of("ANTHROPIC_BASE_URL", "http://localhost:1").is_ok());
-        for name in
-            ["PATH", "LD_PRELOAD", "NODE_OPTIONS", "AWS_SECRET_ACCESS_KEY", "ANTHROPIC_API_KEY", "lower", "1A", ""]
-        {
-            assert!(of(name, "x").is_err(), "{name}");
-        }
-        assert!(of("A", "").is_err());
-        assert!(of("A", "a\nb").is_err());
-    }
 }

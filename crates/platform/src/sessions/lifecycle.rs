@@ -9,11 +9,14 @@ use reeve_types::{ApprovalId, Digest, EventType, Principal, ProblemCode, Session
 use serde::{Deserialize, Serialize};
 use tracing::field::{Empty, display};
 
+use super::external::Changed;
 use super::{NO_MODEL, SessionError, Sessions};
 use crate::Permission;
 
 /// Most sessions of one owner in a turn at the same time.
 const TURNS_PER_OWNER_MAX: usize = 50;
+/// Longest name of a model, in bytes.
+const MODEL_BYTES_MAX: usize = 200;
 
 /// A session to be made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -128,8 +131,12 @@ impl Sessions {
             Some(text) => checked_title(text, wanted.title.is_some())?,
             None => "New session".to_owned(),
         };
-        let model =
-            wanted.model.clone().or_else(|| self.core.parts.definitions.get(name).and_then(|d| d.model.clone()));
+        wanted.model.as_deref().map(check_model_name).transpose()?;
+        let model = wanted
+            .model
+            .clone()
+            .filter(|model| !model.is_empty())
+            .or_else(|| self.core.parts.definitions.get(name).and_then(|d| d.model.clone()));
         if let Some(model) = &model
             && agent.kind == "own"
             && self.core.parts.models.list(&caller.tenant).is_empty()
@@ -213,7 +220,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// The title or the model makes no sense.
+    /// The title or the model makes no sense, or the agent that runs does not offer the model.
     pub async fn patch(
         &self,
         caller: &Principal,
@@ -221,8 +228,14 @@ impl Sessions {
         patch: SessionPatch,
     ) -> Result<Session, SessionError> {
         let title = patch.title.as_deref().map(|title| checked_title(title, true)).transpose()?;
-        let (row, ()) = self
+        if let Some(model) = &patch.model {
+            check_model_name(model)?;
+            let row = self.visible(caller, id).await?;
+            self.check_model(&row, Some(model.as_str()).filter(|model| !model.is_empty())).await?;
+        }
+        let (row, changed) = self
             .change(caller, id, move |row, happened| {
+                let mut changed = Changed::default();
                 if let Some(title) = title.filter(|title| *title != row.session.title) {
                     row.session.title.clone_from(&title);
                     happened.push(Happening::Renamed { title });
@@ -234,13 +247,17 @@ impl Sessions {
                 if let Some(mode) = patch.mode.filter(|mode| *mode != row.session.mode) {
                     row.session.mode = mode;
                     happened.push(Happening::Mode { mode: mode.as_str().to_owned() });
+                    changed.mode = true;
                 }
-                if let Some(model) = patch.model {
-                    row.session.model = Some(model).filter(|model| !model.is_empty());
+                if let Some(model) = patch.model.filter(|model| row.session.model.as_deref().unwrap_or("") != model) {
+                    row.session.model = Some(model.clone()).filter(|model| !model.is_empty());
+                    happened.push(Happening::Model { model, offered: Vec::new() });
+                    changed.model = true;
                 }
-                Ok(())
+                Ok(changed)
             })
             .await?;
+        self.steer(&row, changed);
         Ok(row.session)
     }
 
@@ -485,6 +502,14 @@ fn checked_title(text: &str, given: bool) -> Result<String, SessionError> {
         return Err(bad(format!("a title has at most {TITLE_CHARS_MAX} characters")));
     }
     Ok(if given { clean } else { clean.chars().take(80).collect() })
+}
+
+/// The name of a model, as it may be shown and told to programs.
+fn check_model_name(model: &str) -> Result<(), SessionError> {
+    if model.len() > MODEL_BYTES_MAX || model.chars().any(char::is_control) {
+        return Err(bad(format!("a model's name has at most {MODEL_BYTES_MAX} bytes and no control characters")));
+    }
+    Ok(())
 }
 
 fn checked_directory(text: &str) -> Result<String, SessionError> {

@@ -37,7 +37,7 @@ use crate::{Permission, Platform, PlatformError};
 pub use counts::SessionCounts;
 pub use definitions::{AgentDefinition, AgentLimits, DefinitionError, Definitions};
 pub use external::{
-    Choice, ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile,
+    Choice, ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile, ExternalUsage,
     ExternalWanted, PermissionAsked,
 };
 pub use feed::{Feed, Frame, Told};

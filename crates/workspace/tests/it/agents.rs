@@ -103,8 +103,8 @@ async fn an_agent_in_a_workspace_takes_a_turn_and_leaves_when_the_connection_doe
     let (connection, _) = opened.await.expect("a connection");
     let request = SessionRequest { cwd: "/workspace".to_owned(), ..SessionRequest::default() };
     let session = connection.new_session(request).await.expect("a session");
-    let stop = connection.prompt(&session.session_id, vec![ContentBlock::text("go")]).await;
-    assert_eq!(stop, Ok(StopReason::EndTurn));
+    let done = connection.prompt(&session.session_id, vec![ContentBlock::text("go")]).await;
+    assert_eq!(done.map(|done| done.stop), Ok(StopReason::EndTurn));
     assert_eq!(*peer.said.lock().expect("no panic"), "1000 /workspace key-of-this-session False ü");
     assert!(matches!(peer.warnings.lock().expect("no panic").as_slice(), [ProtocolWarning::Garbage(_)]));
     assert_eq!(actor.read(&spec.id, "made.txt").await.expect("a file"), b"fine");

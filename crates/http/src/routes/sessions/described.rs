@@ -71,8 +71,8 @@ const EVENT: &str = r#"{
         "at": {"type": "string", "format": "date-time"},
         "event": {"type": "string", "enum": ["created", "prompt", "prompt_dropped", "turn_started", "delta", "thought",
             "message", "model_asked", "model_retrying", "model_replied", "context_trimmed", "tool_called", "tool_progress",
-            "tool_waiting", "tool_answered", "tool_finished", "plan", "commands", "mode", "claim_unproven", "granted",
-            "warning", "turn_ended", "renamed", "archived", "closed", "resumed"]}
+            "tool_waiting", "tool_answered", "tool_finished", "plan", "commands", "mode", "model", "claim_unproven",
+            "granted", "warning", "turn_ended", "renamed", "archived", "closed", "resumed"]}
     }
 }"#;
 
