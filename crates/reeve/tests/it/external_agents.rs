@@ -15,7 +15,8 @@ const SCRIPTED: &str = include_str!("agents/scripted.py");
 /// What only the server knows.
 const KEY: &str = "sk-the-real-key-of-the-house";
 
-/// A model server that answers anything with one sentence, and keeps the requests that it was sent.
+/// A model server that answers anything with one word or, asked to spend, with tokens; it keeps the requests that it was
+/// sent.
 struct Model {
     port: u16,
     heard: Arc<Mutex<Vec<String>>>,
@@ -56,18 +57,28 @@ fn answer(connection: TcpStream) -> std::io::Result<String> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let said = "thought";
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let (kind, said) = match body.contains("spend") {
+        true => ("application/json", r#"{"model": "scripted-1", "usage": {"input_tokens": 100, "output_tokens": 10}}"#),
+        false => ("text/plain", "thought"),
+    };
     let reply = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
+        "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{said}",
         said.len()
     );
     (&connection).write_all(reply.as_bytes())?;
-    Ok(head + &String::from_utf8_lossy(&body))
+    Ok(head + &body)
 }
 
 /// A server's home with agents, and a model that they may ask.
 fn home(model: &str, agents: &str) -> Home {
-    let models = format!("[providers.house]\nkind = 'anthropic'\nbase_url = '{model}'\nkey = '{KEY}'\n");
+    home_of("anthropic", model, agents)
+}
+
+/// The same with a model of another kind.
+fn home_of(kind: &str, model: &str, agents: &str) -> Home {
+    let prices = "[[prices]]\nmodel = 'scripted-1'\ninput = 3.0\noutput = 15.0\n";
+    let models = format!("[providers.house]\nkind = '{kind}'\nbase_url = '{model}'\nkey = '{KEY}'\n{prices}");
     let home = Home::new().with("REEVE_WORKSPACES_DRIVER", "namespace").with("REEVE_WORKSPACES_WARM", "0");
     let home = home.with_file("REEVE_MODELS_FILE", "models.toml", &models);
     std::fs::create_dir_all(home.data()).expect("a directory");
@@ -213,6 +224,69 @@ fn an_agent_asks_its_owner_writes_thinks_without_a_key_and_is_never_let_out() {
 }
 
 #[test]
+fn an_agent_hears_its_sessions_model_and_mode_and_what_it_uses_is_counted() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let wanted = json!({"agent": "scripted", "workspace_id": place, "model": "house/second"});
+    let made = server.post("/api/v1/sessions", &wanted).expect(201);
+    let session = made["id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/v1/sessions/{session}");
+    let patch = |change: Value| server.request("PATCH", &path, Some(server.token()), Some(&change));
+    let heard = || {
+        assert_eq!(turn(&server, &session, "settings")["end"], "completed");
+        said(&server, &session)
+    };
+    assert_eq!(heard(), "second", "when it is started");
+    let told = event(&server, &session, "model", 0);
+    assert_eq!((&told["model"], &told["offered"]), (&json!("second"), &json!(["first", "second"])), "{told}");
+    let refused = patch(json!({"model": "third"}));
+    assert!(refused.status == 400 && refused.text.contains("`first`, `second`"), "{}", refused.text);
+    patch(json!({"model": "first"})).expect(200);
+    assert_eq!(event(&server, &session, "model", 1)["model"], "first", "whoever watches is told");
+    assert_eq!(heard(), "second first");
+    patch(json!({"mode": "plan"})).expect(200);
+    assert_eq!(heard(), "second first plan");
+    patch(json!({"mode": "auto"})).expect(200);
+    assert_eq!(heard(), "second first plan default", "and never into a mode in which it asks nobody");
+    assert_eq!(server.get(&path).expect(200)["model"], "first");
+
+    let spent = turn(&server, &session, "spend");
+    let usage = |input: u64, output: u64, cost: u64| {
+        json!({"input_tokens": input, "output_tokens": output, "cache_read_tokens": 0, "cache_write_tokens": 0,
+            "cost_micro_usd": cost})
+    };
+    assert_eq!(spent["usage"], usage(100, 10, 450), "what passed through the relay: {spent}");
+    let spent = turn(&server, &session, "count");
+    assert_eq!(spent["usage"], usage(7, 3, 450), "its own count, and never both: {spent}");
+    let replied = events(&server, &session).into_iter().filter(|event| event["event"] == "model_replied");
+    assert_eq!(replied.map(|event| event["reply"]["model"].clone()).collect::<Vec<_>>(), ["house/scripted-1"; 2]);
+    assert_eq!(server.get(&path).expect(200)["usage"], usage(107, 13, 900));
+    drop((server, cleared));
+}
+
+#[test]
+fn a_model_that_an_agent_does_not_offer_ends_the_turn_with_those_that_it_offers() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let wanted = json!({"agent": "scripted", "workspace_id": place, "model": "third"});
+    let made = server.post("/api/v1/sessions", &wanted).expect(201);
+    let session = made["id"].as_str().expect("an id").to_owned();
+    let end = turn(&server, &session, "settings");
+    assert_eq!(end["end"], "failed", "{end}");
+    assert!(end["reason"].as_str().is_some_and(|said| said.contains("`third`; it offers `first`, `second`")), "{end}");
+    let path = format!("/api/v1/sessions/{session}");
+    server.request("PATCH", &path, Some(server.token()), Some(&json!({"model": ""}))).expect(200);
+    assert_eq!(turn(&server, &session, "settings")["end"], "completed", "and it goes on with its own");
+    drop((server, cleared));
+}
+
+#[test]
 fn files_are_served_to_an_agent_below_the_workspaces_root_and_nowhere_else() {
     let model = Model::start();
     let home = scripted(&model);
@@ -342,41 +416,41 @@ fn what_cannot_be_started_is_told_with_its_reason() {
     drop((server, cleared));
 }
 
-/// The model server that Claude Code is content with; ends with the test.
-struct ClaudesModel(Child, u16);
+/// The model server that real agents are content with; ends with the test.
+struct RealModel(Child, u16);
 
-impl Drop for ClaudesModel {
+impl Drop for RealModel {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn claudes_model() -> ClaudesModel {
+fn real_model() -> RealModel {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents/tests/scripted_model.mjs");
     let mut child =
         Command::new("node").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a model server");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
     let port = line.trim().parse().expect("a port");
-    ClaudesModel(child, port)
+    RealModel(child, port)
 }
 
-#[test]
-fn claude_code_works_in_a_workspace_without_network_and_without_a_key() {
+/// A whole turn of a real program in a workspace, unless it is not here. Answers the end of the turn.
+fn real_turn(agent: &str, program: &str, speech: &str) -> Option<Value> {
     let installed: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/acp-agents");
-    if !installed.join("node_modules/.bin/claude-agent-acp").exists() || !Path::new("/usr/bin/node").exists() {
-        println!("skipped: claude-agent-acp or /usr/bin/node is not here; scripts/acp-agents installs the first");
-        return;
+    if !installed.join("node_modules/.bin").join(program).exists() || !Path::new("/usr/bin/node").exists() {
+        println!("skipped: {program} or /usr/bin/node is not here; scripts/acp-agents installs the first");
+        return None;
     }
     let installed = installed.canonicalize().expect("a path");
-    let model = claudes_model();
-    let text = format!("[agent.claude]\nmount = '{}'\n", installed.display());
-    let home = home(&format!("http://127.0.0.1:{}", model.1), &text);
+    let model = real_model();
+    let text = format!("[agent.{agent}]\nmount = '{}'\n", installed.display());
+    let home = home_of(speech, &format!("http://127.0.0.1:{}", model.1), &text);
     let cleared = Cleared(&home);
     let server = home.start();
     let place = workspace(&server);
-    let session = begin(&server, &place, "claude");
+    let session = begin(&server, &place, agent);
     prompt(&server, &session, "make the file, please");
     let ended_early = || events(&server, &session).into_iter().find(|event| event["event"] == "turn_ended");
     let waiting = eventually(|| {
@@ -389,5 +463,26 @@ fn claude_code_works_in_a_workspace_without_network_and_without_a_key() {
     assert_eq!(end["end"], "completed", "{end}");
     assert_eq!(content(&server, &place, "made.txt")["stdout"], "made-by-tool\n");
     assert!(said(&server, &session).contains("It is made."), "{}", said(&server, &session));
+    let warned: Vec<Value> =
+        events(&server, &session).into_iter().filter(|event| event["event"] == "warning").collect();
+    assert!(warned.is_empty(), "{warned:?}");
+    let told = event(&server, &session, "model", 0);
+    assert!(told["offered"].as_array().is_some_and(|offered| !offered.is_empty()), "{told}");
     drop((server, cleared));
+    Some(end)
+}
+
+#[test]
+fn claude_code_works_in_a_workspace_without_network_and_without_a_key() {
+    let Some(end) = real_turn("claude", "claude-agent-acp", "anthropic") else { return };
+    let usage = &end["usage"];
+    assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(22), &json!(18)), "its own count: {usage}");
+}
+
+#[test]
+fn gemini_cli_works_in_a_workspace_without_network_and_without_a_key() {
+    let Some(end) = real_turn("gemini", "gemini", "gemini") else { return };
+    // It counts nothing itself: each of its calls has one token there and one back, and it makes calls of its own, too.
+    let count = |kind: &str| end["usage"][kind].as_u64().unwrap_or_default();
+    assert!(count("input_tokens") >= 2 && count("input_tokens") == count("output_tokens"), "{end}");
 }

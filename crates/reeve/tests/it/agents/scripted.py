@@ -5,6 +5,10 @@ import json, os, sys, time, urllib.error, urllib.request
 
 kept = os.path.join(os.environ["HOME"], ".scripted-agent.json")
 asked = 0
+# What it was told of its session: models and modes.
+settings_heard = []
+MODELS = {"currentModelId": "first", "availableModels": [{"modelId": "first", "name": "First"}, {"modelId": "second", "name": "Second"}]}
+MODES = {"currentModeId": "default", "availableModes": [{"id": one, "name": one} for one in ("default", "plan", "bypassPermissions")]}
 
 def say(**message):
     sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
@@ -68,6 +72,15 @@ def think():
             return str(error.code)
     words(f"{post('/v1/messages', key)} {post('/v1/files', key)} {post('/v1/messages', 'guess')}")
 
+def spend():
+    """Uses the tokens that the answer tells of."""
+    body = json.dumps({"model": "scripted-1", "messages": ["spend"]}).encode()
+    headers = {"x-api-key": os.environ["ANTHROPIC_API_KEY"], "content-type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages", body, headers), timeout=20).read()
+
+def settings():
+    words(" ".join(settings_heard))
+
 def files():
     written = ask("fs/write_text_file", path="/workspace/notes/a.txt", content="one\ntwo\nthree\n")
     read = ask("fs/read_text_file", path="/workspace/notes/a.txt", line=2, limit=1)
@@ -105,9 +118,13 @@ def prompt(identity, text):
         words("noisy")
     if text == "recall":
         words(f"{len(memory().get(session, []))} turns")
-    for known in (write, think, files, run):
+    for known in (write, think, files, run, spend, settings):
         if text == known.__name__:
             known()
+    if text == "count":
+        spend()
+        usage = {"inputTokens": 7, "outputTokens": 3, "totalTokens": 10}
+        return say(id=identity, result={"stopReason": "end_turn", "usage": usage})
     say(id=identity, result={"stopReason": "end_turn"})
 
 session = ""
@@ -120,7 +137,10 @@ while True:
     elif method == "session/new":
         session = f"s{len(memory()) + 1}"
         remember("begun")
-        say(id=identity, result={"sessionId": session})
+        say(id=identity, result={"sessionId": session, "models": MODELS, "modes": MODES})
+    elif method in ("session/set_model", "session/set_mode"):
+        settings_heard.append(params.get("modelId") or params.get("modeId"))
+        say(id=identity, result={})
     elif method == "session/load":
         session = params["sessionId"]
         words("told again")
