@@ -50,6 +50,15 @@ impl Caller {
         &self.principal.tenant
     }
 
+    /// Refuses callers of every tenant but the first, whose installation this is. `what` begins the sentence.
+    pub(crate) fn of_first_tenant(&self, what: &str) -> Result<(), Problem> {
+        if *self.tenant() == TenantId::default_tenant() {
+            return Ok(());
+        }
+        let detail = format!("{what}: that is for administrators of the tenant `default`");
+        Err(Problem::new(ProblemCode::Forbidden, detail))
+    }
+
     /// Who it is, for budgets and counts: one person of one tenant, however they came.
     pub(crate) fn who(&self) -> String {
         format!("{}|{}", self.principal.tenant, self.principal.label())
@@ -227,6 +236,16 @@ pub(crate) fn lacks(permission: Permission, principal: &Principal) -> Problem {
     if permission == Permission::OwnAccount {
         let detail = format!("{} came with a key, and this takes a person who signed in", principal.label());
         return Problem::new(ProblemCode::Forbidden, detail).with("permission", permission.as_str());
+    }
+    if permission == Permission::Operate {
+        let detail = format!(
+            "{} may not do this: it takes an administrator of the tenant `default`, whose installation this is, with a key \
+             or signed in",
+            principal.label()
+        );
+        return Problem::new(ProblemCode::Forbidden, detail)
+            .with("permission", permission.as_str())
+            .with("roles", vec!["admin"]);
     }
     let roles: Vec<&str> = permission.roles().iter().copied().chain(["admin"]).collect();
     let detail = format!("{} may not do this: it needs the role {}", principal.label(), roles.join(" or "));

@@ -66,6 +66,7 @@ impl Platform {
         // Workspaces have owners: of one, only what the asker says of it is known here.
         let known = match request.resource_kind {
             ResourceKind::Workspace => None,
+            _ if !crate::tenants::has_targets(&asker.tenant) => None,
             kind => {
                 reeve_gate::Inventory::resolve(self.parts.inventory.as_ref(), kind, Some(&request.resource_name)).ok()
             }

@@ -416,6 +416,21 @@ impl Identity {
         roles: BTreeSet<String>,
         note: String,
     ) -> Result<(KeyId, String), IdentityError> {
+        let (key, text) = self.fresh_key(tenant, kind, principal, roles, note);
+        let key_id = key.key_id.clone();
+        self.store.add_key(key).await?;
+        Ok((key_id, text))
+    }
+
+    /// A key that is stored nowhere yet, and its text.
+    pub(crate) fn fresh_key(
+        &self,
+        tenant: TenantId,
+        kind: PrincipalKind,
+        principal: String,
+        roles: BTreeSet<String>,
+        note: String,
+    ) -> (NewKey, String) {
         let now = self.clock.now();
         let key_id = KeyId::new(now, self.clock.random());
         let mut secret = [0u8; 32];
@@ -424,10 +439,7 @@ impl Identity {
         let suffix = key_id.as_str().trim_start_matches("key_").to_owned();
         let text = format!("reeve_{suffix}_{}", URL_SAFE_NO_PAD.encode(secret));
         let hash = Digest::of(text.as_bytes()).to_string();
-        self.store
-            .add_key(NewKey { key_id: key_id.clone(), tenant, kind, principal, roles, note, hash, created_at: now })
-            .await?;
-        Ok((key_id, text))
+        (NewKey { key_id, tenant, kind, principal, roles, note, hash, created_at: now }, text)
     }
 }
 

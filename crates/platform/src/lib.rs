@@ -21,6 +21,7 @@ pub mod policies;
 pub mod routing;
 pub mod sessions;
 pub mod socket;
+pub mod tenants;
 pub mod workspaces;
 
 mod platform;

@@ -2,7 +2,7 @@
 //!
 //! A permission lets a caller ask; whether the act itself is allowed is policy's decision.
 
-use reeve_types::{AuthMethod, Principal, PrincipalKind, ResourceKind};
+use reeve_types::{AuthMethod, Principal, PrincipalKind, ResourceKind, TenantId};
 
 /// Something that a route lets a caller do. Every route names one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -36,13 +36,16 @@ pub enum Permission {
     Witness,
     /// See and change one's own account and logins: whoever signed in, and nobody with a key.
     OwnAccount,
-    /// Make and revoke keys, see users and configuration, reload policies.
+    /// Make and revoke keys, see and make users: within one's own tenant.
     Administer,
+    /// Make tenants, and change what all of them share: for administrators of the first tenant, whose installation it
+    /// is, and for nobody who acts for another.
+    Operate,
 }
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Public,
         Self::Look,
         Self::Ask,
@@ -58,6 +61,7 @@ impl Permission {
         Self::Witness,
         Self::OwnAccount,
         Self::Administer,
+        Self::Operate,
     ];
 
     /// What lets a caller ask for a tool that acts on such a thing.
@@ -86,6 +90,7 @@ impl Permission {
             Self::Witness => "witness",
             Self::OwnAccount => "own_account",
             Self::Administer => "administer",
+            Self::Operate => "operate",
         }
     }
 
@@ -103,7 +108,7 @@ impl Permission {
             Self::CheckPolicy => &["dba", "sre", "auditor"],
             Self::WriteRecords => &["recorder"],
             Self::Witness => &["witness"],
-            Self::OwnAccount | Self::Administer => &[],
+            Self::OwnAccount | Self::Administer | Self::Operate => &[],
         }
     }
 
@@ -114,11 +119,19 @@ impl Permission {
             // Whoever has proved who they are may look at their own tenant and ask.
             Self::Look | Self::Ask | Self::Cancel => true,
             Self::OwnAccount => caller.auth_method == AuthMethod::SignedIn,
+            Self::Operate => is_operator(caller),
             Self::CheckPolicy | Self::WriteRecords if caller.kind == PrincipalKind::Service => true,
             _ => caller.has_role("admin") || self.roles().iter().any(|role| caller.has_role(role)),
         };
         own && caller.on_behalf_of.as_deref().is_none_or(|next| self.allows(next))
     }
+}
+
+/// Whether somebody is in charge of the whole installation, and has proved it.
+fn is_operator(caller: &Principal) -> bool {
+    let proved = matches!(caller.auth_method, AuthMethod::ApiKey | AuthMethod::SignedIn);
+    let itself = caller.kind != PrincipalKind::Agent && caller.on_behalf_of.is_none();
+    proved && itself && caller.tenant == TenantId::default_tenant() && caller.has_role("admin")
 }
 
 /// The roles that mean something to Reeve itself, with what each is for.
@@ -158,6 +171,23 @@ mod tests {
             assert_eq!(may(role, ResourceKind::Database), database, "{role}");
             assert_eq!(may(role, ResourceKind::Kubernetes), kubernetes, "{role}");
             assert!(Permission::RunTools.allows(&user(&[role])));
+        }
+    }
+
+    #[test]
+    fn only_an_administrator_of_the_first_tenant_who_proved_it_operates() {
+        let operator = user(&["admin"]);
+        assert!(Permission::Operate.allows(&operator));
+        let of_another = Principal { tenant: "another".parse().unwrap(), ..operator.clone() };
+        let on_trust = Principal { auth_method: AuthMethod::Header, ..operator.clone() };
+        let agent = Principal {
+            kind: PrincipalKind::Agent,
+            on_behalf_of: Some(Box::new(operator.clone())),
+            ..operator.clone()
+        };
+        let service = Principal { on_behalf_of: Some(Box::new(operator)), ..user(&["admin"]) };
+        for other in [of_another, on_trust, agent, service, user(&["dba", "sre"])] {
+            assert!(!Permission::Operate.allows(&other), "{other:?}");
         }
     }
 

@@ -184,7 +184,8 @@ impl Platform {
         TraceId::new(prefix, self.parts.clock.now(), self.parts.clock.random())
     }
 
-    /// Holds a call against who may ask for it at all: workspaces take a role, and one of somebody else's is not there.
+    /// Holds a call against who may ask for it at all: workspaces take a role, one of somebody else's is not there, and
+    /// what the inventory names is the first tenant's.
     /// Ways in that ask the gate by [`Platform::run_tool`] need not; those that only ask policy must.
     ///
     /// # Errors
@@ -197,6 +198,7 @@ impl Platform {
         arguments: &Arguments,
     ) -> Result<(), PlatformError> {
         let Some(spec) = self.gate().spec(tool) else { return Ok(()) };
+        self.within_reach(&principal.tenant, spec, arguments)?;
         match self.workspaces() {
             Some(workspaces) if spec.resource_kind == ResourceKind::Workspace => {
                 workspaces.may_ask_for(principal, spec, arguments).await

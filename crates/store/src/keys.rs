@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reeve_types::{KeyId, PrincipalKind, TenantId};
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::{Store, StoreError, micros, moment, parse_json, to_json};
 
@@ -138,26 +138,27 @@ fn stored(raw: Raw) -> Result<StoredKey, StoreError> {
     })
 }
 
+pub(crate) fn insert_key(db: &Connection, key: &NewKey) -> Result<(), StoreError> {
+    db.execute(
+        &format!("INSERT INTO keys ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)"),
+        params![
+            key.key_id.as_str(),
+            key.tenant.as_str(),
+            to_json("key", &key.kind)?,
+            key.principal,
+            to_json("key", &key.roles)?,
+            key.note,
+            key.hash,
+            micros(key.created_at),
+        ],
+    )?;
+    Ok(())
+}
+
 impl Store {
     /// Keeps a key.
     pub async fn add_key(&self, key: NewKey) -> Result<(), StoreError> {
-        self.write(move |db| {
-            db.execute(
-                &format!("INSERT INTO keys ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL)"),
-                params![
-                    key.key_id.as_str(),
-                    key.tenant.as_str(),
-                    to_json("key", &key.kind)?,
-                    key.principal,
-                    to_json("key", &key.roles)?,
-                    key.note,
-                    key.hash,
-                    micros(key.created_at),
-                ],
-            )?;
-            Ok(())
-        })
-        .await
+        self.write(move |db| insert_key(db, &key)).await
     }
 
     /// One key by its public id, whatever its tenant: this is how a caller's tenant is found out.

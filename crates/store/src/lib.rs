@@ -22,6 +22,7 @@ mod project;
 mod readers;
 mod restore;
 mod sessions;
+mod tenants;
 mod workspaces;
 mod writer;
 
@@ -44,6 +45,7 @@ pub use events::{EventFilter, EventPage, JourneyFilter, StoredEvent};
 pub use keys::{Claim, NewKey, StoredKey};
 pub use lock::LockError;
 pub use sessions::{NewSession, OpenTurn, QueuedPrompt, SessionChange, SessionFilter, StoredSession};
+pub use tenants::StoredTenant;
 pub use workspaces::{Altered, Quota, Quotas, StoredWorkspace};
 pub use writer::Published;
 
@@ -114,7 +116,7 @@ impl StoreError {
 }
 
 /// The newest schema this version knows; kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 const AUDIT_FILE: &str = "audit.db";
 const STATE_FILE: &str = "reeve.db";
 const KEY_FILE: &str = "audit.key";

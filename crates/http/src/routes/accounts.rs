@@ -174,6 +174,7 @@ fn here(base_url: Option<&str>, headers: &HeaderMap) -> String {
 #[utoipa::path(post, path = "/accounts/signing-secret", tag = "accounts", operation_id = "rotate_signing_secret",
     responses((status = 204, description = "The new secret is in force.")))]
 pub(crate) async fn rotate_secret(State(app): State<App>, caller: Caller) -> Result<StatusCode, Problem> {
+    caller.of_first_tenant("the secret signs the access tokens of every tenant")?;
     app.platform.identity().accounts().rotate_secret(&caller.principal).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -81,7 +81,9 @@ pub(crate) struct Roles {
 pub(crate) async fn roles(State(app): State<App>) -> Json<Roles> {
     let grants = |name: &str| {
         let gives = |p: &Permission| {
-            p.roles().is_empty() && *p != Permission::Administer || p.roles().contains(&name) || name == "admin"
+            p.roles().is_empty() && ![Permission::Administer, Permission::Operate].contains(p)
+                || p.roles().contains(&name)
+                || name == "admin"
         };
         Permission::ALL.into_iter().filter(gives).map(Permission::as_str).collect()
     };

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use reeve_platform::backup::BackupFailure;
 use reeve_store::{BackupError, StoreError};
-use reeve_types::{ProblemCode, TenantId};
+use reeve_types::ProblemCode;
 use serde_json::Value;
 
 use super::tools::to_value;
@@ -17,12 +17,9 @@ use crate::problem::Problem;
 /// travels in the answer, which names the directory: a backup holds the keys of the installation. `reeve backup` makes
 /// one file of it. Only for administrators of the default tenant, whose installation it is.
 #[utoipa::path(post, path = "/backups", tag = "administration", operation_id = "lay_out_backup",
-    responses((status = 201, description = "`directory`, `summary` of the store, `workspaces` and those `gone` meanwhile.", body = Value)))]
+    responses((status = 201, description = "`directory`, `summary` of the store, `workspaces`, those `gone` meanwhile, and those `on_host`, whose files are not in it.", body = Value)))]
 pub(crate) async fn lay_out(State(app): State<App>, caller: Caller) -> Result<(StatusCode, Json<Value>), Problem> {
-    if caller.principal.tenant != TenantId::default_tenant() {
-        let detail = "a backup holds every tenant; an administrator of the default tenant takes it";
-        return Err(Problem::new(ProblemCode::Forbidden, detail));
-    }
+    caller.of_first_tenant("a backup holds every tenant")?;
     let laid_out = app.platform.lay_out_backup(&caller.principal.root().label()).await.map_err(problem)?;
     Ok((StatusCode::CREATED, Json(to_value(&laid_out)?)))
 }

@@ -14,8 +14,9 @@ use crate::problem::Problem;
 /// Every setting in force with where it came from, secrets masked.
 #[utoipa::path(get, path = "/config", tag = "administration", operation_id = "show_config",
     responses((status = 200, description = "The configuration.", body = Value)))]
-pub(crate) async fn show(State(app): State<App>) -> Json<Value> {
-    Json(app.shared.options.config.clone())
+pub(crate) async fn show(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+    caller.of_first_tenant("the configuration holds for every tenant")?;
+    Ok(Json(app.shared.options.config.clone()))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -32,6 +33,7 @@ pub(crate) struct Reloaded {
     responses((status = 200, description = "They are in force.", body = Reloaded),
               (status = 409, description = "They do not load; what was in force stays in force.", body = Value, content_type = "application/problem+json")))]
 pub(crate) async fn reload_policy(State(app): State<App>, caller: Caller) -> Result<Json<Reloaded>, Problem> {
+    caller.of_first_tenant("policies hold for every tenant")?;
     let platform = &app.platform;
     let outcome = platform.policies().reload(platform.gate(), platform.clock().now());
     platform.policies().keep_text(platform).await;

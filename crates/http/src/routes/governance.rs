@@ -10,7 +10,7 @@ use reeve_store::ApprovalFilter;
 use reeve_types::event::{OutcomePart, PolicyPart};
 use reeve_types::{
     ActionClass, ApprovalStatus, AuthMethod, Effect, EventType, Measured, PolicyRequest, Principal, PrincipalKind,
-    ProblemCode, Resource, ResourceKind, TraceId,
+    ProblemCode, Resource, ResourceKind, TenantId, TraceId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -342,7 +342,7 @@ pub(crate) async fn check(
     let (platform, now) = (&app.platform, app.platform.clock().now());
     let trace_id = trace_of(&app, &caller, &check)?;
     let principal = whom(&caller, check.principal.as_ref());
-    let resource = resource_of(&app, &check)?;
+    let resource = resource_of(&app, caller.tenant(), &check)?;
     let asked = PolicyRequest {
         principal: &principal,
         purpose: caller.purpose(check.purpose.as_deref())?,
@@ -410,12 +410,13 @@ fn whom(caller: &Caller, named: Option<&Whom>) -> Principal {
     principal.with_roles(named.roles.iter().cloned())
 }
 
-fn resource_of(app: &App, check: &Check) -> Result<Resource, Problem> {
+fn resource_of(app: &App, tenant: &TenantId, check: &Check) -> Result<Resource, Problem> {
     let kind: ResourceKind = parse(needed("resource_type", &check.resource_type)?)?;
     let name = needed("resource_name", &check.resource_name)?;
     // Workspaces have owners: of one, only what the asker says of it is known here.
     let known = match kind {
         ResourceKind::Workspace => None,
+        _ if !reeve_platform::tenants::has_targets(tenant) => None,
         kind => app.platform.gate().resolve(kind, Some(name)).ok(),
     };
     let mut resource = known.unwrap_or_else(|| Resource::new(kind, reeve_types::mask_dsn(name)));

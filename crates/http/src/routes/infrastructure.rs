@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::tools::to_value;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::problem::Problem;
 
 #[derive(Serialize, ToSchema)]
@@ -74,8 +75,8 @@ pub(crate) struct Databases {
 
 /// The databases of the inventory.
 #[utoipa::path(get, path = "/databases", tag = "infrastructure", responses((status = 200, description = "The databases.", body = Databases)))]
-pub(crate) async fn databases(State(app): State<App>) -> Json<Databases> {
-    let databases = databases_of(app.platform.inventory().current().as_deref());
+pub(crate) async fn databases(State(app): State<App>, caller: Caller) -> Json<Databases> {
+    let databases = databases_of(app.platform.inventory_of(caller.tenant()).as_deref());
     let count = databases.len();
     Json(Databases { databases, count })
 }
@@ -99,8 +100,8 @@ pub(crate) struct Infrastructure {
 
 /// The whole inventory.
 #[utoipa::path(get, path = "/infrastructure", tag = "infrastructure", responses((status = 200, description = "The inventory.", body = Infrastructure)))]
-pub(crate) async fn infrastructure(State(app): State<App>) -> Result<Json<Infrastructure>, Problem> {
-    let Some(inventory) = app.platform.inventory().current() else {
+pub(crate) async fn infrastructure(State(app): State<App>, caller: Caller) -> Result<Json<Infrastructure>, Problem> {
+    let Some(inventory) = app.platform.inventory_of(caller.tenant()) else {
         return Ok(Json(Infrastructure {
             configured: false,
             db_servers: json!({}),

@@ -19,6 +19,7 @@ pub(crate) mod pages;
 pub(crate) mod query;
 pub(crate) mod sessions;
 pub(crate) mod sign_in;
+pub(crate) mod tenants;
 pub(crate) mod tools;
 pub(crate) mod workspaces;
 
@@ -138,6 +139,8 @@ fn administering(routes: Routes) -> Routes {
         .api(Permission::Administer, routes!(keys::create))
         .api(Permission::Administer, routes!(keys::revoke))
         .api(Permission::Administer, routes!(keys::users))
+        .api(Permission::Operate, routes!(tenants::list))
+        .api(Permission::Operate, routes!(tenants::create))
         .api(Permission::Administer, routes!(backups::lay_out))
         .api(Permission::Administer, routes!(configuration::show))
         .api(Permission::Administer, routes!(configuration::reload_policy))

@@ -8,7 +8,9 @@ mod words;
 
 use reeve_gate::{Refusal, Submission};
 use reeve_types::event::DelegationPart;
-use reeve_types::{Arguments, Diagnosis, EventId, EventType, Finding, Origin, Principal, Purpose, Severity, TraceId};
+use reeve_types::{
+    Arguments, Diagnosis, EventId, EventType, Finding, Origin, Principal, Purpose, Severity, TenantId, TraceId,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -96,15 +98,15 @@ impl Platform {
             let plan =
                 Plan { topic: None, target: None, explanation: vec!["it asks which targets are known".to_owned()] };
             self.record_routing(principal, &question, &trace_id, &plan, "inventory", 1.0).await?;
-            return Ok(self.answer_inventory(trace_id));
+            return Ok(self.answer_inventory(&principal.tenant, trace_id));
         }
-        let plan = self.plan(&question)?;
+        let plan = self.plan(&principal.tenant, &question)?;
         let (category, confidence) = plan.topic.map_or(("health", 0.0), |m| (m.topic.category, m.score));
         self.record_routing(principal, &question, &trace_id, &plan, category, confidence).await?;
         self.look_and_answer(principal, &question, trace_id, plan).await
     }
 
-    fn plan(&self, question: &Question) -> Result<Plan, PlatformError> {
+    fn plan(&self, tenant: &TenantId, question: &Question) -> Result<Plan, PlatformError> {
         let found = topics::matches(&question.message);
         let topic = topics::choose(&found);
         let mut explanation = match &topic {
@@ -113,7 +115,7 @@ impl Platform {
         };
         let target = match &question.target {
             Some(target) => Some(target.clone()),
-            None => self.target_in(&question.message)?,
+            None => self.target_in(tenant, &question.message)?,
         };
         if let Some(target) = &target {
             explanation.push(format!("the target is {}", reeve_types::mask_dsn(target)));
@@ -122,8 +124,8 @@ impl Platform {
     }
 
     /// The target that a question names, or the only one there is.
-    fn target_in(&self, message: &str) -> Result<Option<String>, PlatformError> {
-        let Some(inventory) = self.inventory().current() else { return Ok(None) };
+    fn target_in(&self, tenant: &TenantId, message: &str) -> Result<Option<String>, PlatformError> {
+        let Some(inventory) = self.inventory_of(tenant) else { return Ok(None) };
         let lower = message.to_lowercase();
         let named: Vec<&String> = inventory
             .db_servers
@@ -180,8 +182,8 @@ impl Platform {
         }
     }
 
-    fn answer_inventory(&self, trace_id: TraceId) -> Answer {
-        let text = match self.inventory().current() {
+    fn answer_inventory(&self, tenant: &TenantId, trace_id: TraceId) -> Answer {
+        let text = match self.inventory_of(tenant) {
             None => {
                 "No inventory is set, so I know no database by name; any connection string can be given as the target. \
                      Set inventory.file to an infrastructure.json to name them."

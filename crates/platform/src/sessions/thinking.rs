@@ -118,12 +118,14 @@ fn surroundings(cx: &TurnCx) -> String {
             text.push_str(&format!(" You work in its directory `{}`.", cx.session.directory));
         }
     }
-    if let Some(inventory) = cx.platform().inventory().current().filter(|inventory| !inventory.db_servers.is_empty()) {
+    let known = cx.platform().inventory_of(&cx.session.tenant);
+    if let Some(inventory) = known.filter(|inventory| !inventory.db_servers.is_empty()) {
         let names: Vec<&str> = inventory.db_servers.keys().take(DATABASES_MAX).map(String::as_str).collect();
         let more = if inventory.db_servers.len() > DATABASES_MAX { " and more" } else { "" };
         text.push_str(&format!(" The databases that you can name are {}{more}.", names.join(", ")));
     }
-    if let Some(target) = &cx.sessions.core.parts.options.default_target {
+    let default_target = cx.sessions.core.parts.options.default_target.as_ref();
+    if let Some(target) = default_target.filter(|_| crate::tenants::has_targets(&cx.session.tenant)) {
         text.push_str(&format!(" When no database is named, `{}` is meant.", reeve_types::mask_dsn(target)));
     }
     text

@@ -16,6 +16,7 @@ mod keys;
 mod mcp;
 mod policy;
 mod sessions;
+mod tenants;
 mod tools;
 mod up;
 mod users;
@@ -110,6 +111,7 @@ enum Command {
     Events(events::Events),
     Journeys(events::Journeys),
     Keys(keys::Keys),
+    Tenants(tenants::Tenants),
     Mcp(mcp::Mcp),
     Users(users::Users),
     SignInLink(users::SignInLink),
@@ -277,6 +279,7 @@ async fn run_command(command: Command, session: &mut Session) -> Outcome {
         Command::Events(command) => events::run(command, session).await,
         Command::Journeys(command) => events::journeys(command, session).await,
         Command::Keys(command) => keys::run(command, session).await,
+        Command::Tenants(command) => tenants::run(command, session).await,
         Command::Mcp(command) => mcp::run(command, session).await,
         Command::Users(command) => users::run(command, session).await,
         Command::SignInLink(command) => users::sign_in_link(&command, session).await,

@@ -226,6 +226,15 @@ pub(crate) fn keys(keys: &[Value], look: Look) -> String {
     table.text(look, "No keys.")
 }
 
+/// Tenants in a table.
+pub(crate) fn tenants(tenants: &[Value], look: Look) -> String {
+    let mut table = Table::new(&["TENANT", "MADE BY", "MADE"]);
+    for tenant in tenants {
+        table.row([field(tenant, "name"), first(tenant, &["made_by"]), moment(&first(tenant, &["created_at"]))]);
+    }
+    table.text(look, "No tenants.")
+}
+
 /// Users in a table.
 pub(crate) fn users(users: &[Value], look: Look) -> String {
     let mut table = Table::new(&["ID", "KIND", "ROLES", "FROM", "STATE"]);
@@ -269,6 +278,7 @@ pub(crate) fn workspace(workspace: &Value, look: Look) -> String {
             ("template", field(workspace, "template")),
             ("driver", field(workspace, "driver")),
             ("owner", field(workspace, "owner")),
+            ("directory", field(workspace, "directory")),
             ("isolation", field(workspace, "isolation.tier")),
             ("limits by", field(workspace, "isolation.limits")),
             ("network", field(workspace, "egress.mode")),

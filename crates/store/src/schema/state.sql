@@ -49,6 +49,12 @@ CREATE TABLE IF NOT EXISTS keys (
     revoked_us INTEGER
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE IF NOT EXISTS tenants (
+    tenant     TEXT PRIMARY KEY,
+    made_by    TEXT NOT NULL,
+    created_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS idempotency (
     tenant     TEXT NOT NULL,
     principal  TEXT NOT NULL,
