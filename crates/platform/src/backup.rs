@@ -36,6 +36,8 @@ pub struct LaidOut {
     pub workspaces: Vec<WorkspaceId>,
     /// Workspaces that were purged while the backup was taken: only their rows are in it.
     pub gone: Vec<WorkspaceId>,
+    /// Workspaces that work in a directory of the host: their rows are in it, and what is in the directory is not.
+    pub on_host: Vec<WorkspaceId>,
 }
 
 /// Why there is no backup.
@@ -128,11 +130,17 @@ impl Platform {
         let place = directory.join(WORKSPACES_PART);
         private_directory(&place).await?;
         let (mut workspaces, mut gone) = (Vec::new(), Vec::new());
-        if summary.workspaces.is_empty() {
-            return Ok(LaidOut { directory: directory.to_owned(), summary, workspaces, gone });
+        let rows = self.store().every_workspace().await.map_err(BackupError::Store)?;
+        let of_host =
+            |id: &WorkspaceId| rows.iter().any(|row| row.workspace.id == *id && row.workspace.directory.is_some());
+        let (on_host, wanted): (Vec<_>, Vec<_>) =
+            summary.workspaces.iter().cloned().partition(|known| of_host(&known.id));
+        let on_host = on_host.into_iter().map(|known| known.id).collect();
+        if wanted.is_empty() {
+            return Ok(LaidOut { directory: directory.to_owned(), summary, workspaces, gone, on_host });
         }
         let service = self.workspaces().ok_or(BackupFailure::NoDriver)?;
-        let mut all = std::pin::pin!(service.export_all(summary.workspaces.clone()));
+        let mut all = std::pin::pin!(service.export_all(wanted));
         while let Some((known, files)) = all.next().await {
             match files {
                 Ok(files) => {
@@ -143,7 +151,7 @@ impl Platform {
                 Err(error) => return Err(unreadable(&known, &error)),
             }
         }
-        Ok(LaidOut { directory: directory.to_owned(), summary, workspaces, gone })
+        Ok(LaidOut { directory: directory.to_owned(), summary, workspaces, gone, on_host })
     }
 
     /// What a new process does first: removes what backups that were cut off have left, and puts the files back that a

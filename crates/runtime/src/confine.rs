@@ -7,12 +7,17 @@
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+/// The argument in whose place the program finds the number of its directory.
+pub const DIRECTORY_WORD: &str = "@directory";
 
 /// What a program is confined to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub struct Confinement {
     pub uid: Option<u32>,
     /// The group to become; supplementary groups are given up with it.
     pub gid: Option<u32>,
+    /// A directory that the program gets opened; its number stands where an argument is [`DIRECTORY_WORD`].
+    pub directory: Option<PathBuf>,
     /// The program and its arguments.
     pub argv: Vec<OsString>,
 }
@@ -42,7 +49,8 @@ pub struct Limit {
 pub enum ConfineError {
     /// The arguments cannot be read.
     #[error(
-        "confine: {0}; use confine [--cgroup DIR]… [--rlimit NAME=VALUE]… [--uid N] [--gid N] -- PROGRAM ARGUMENT…"
+        "confine: {0}; use confine [--cgroup DIR]… [--rlimit NAME=VALUE]… [--uid N] [--gid N] [--directory PATH] -- \
+         PROGRAM ARGUMENT…"
     )]
     Usage(String),
     /// A control group could not be joined.
@@ -66,6 +74,14 @@ pub enum ConfineError {
     Identity {
         /// `user 1000`.
         what: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// The directory could not be opened.
+    #[error("confine: cannot open the directory {}: {source}", path.display())]
+    Directory {
+        /// Where it is.
+        path: PathBuf,
         /// What the kernel says.
         source: io::Error,
     },
@@ -124,12 +140,19 @@ impl Confinement {
             "--rlimit" => self.limits.push(Limit::read(text)?),
             "--uid" => self.uid = Some(number(option, text)?),
             "--gid" => self.gid = Some(number(option, text)?),
+            "--directory" => self.directory = Some(directory(value)?),
             other => return Err(ConfineError::Usage(format!("`{other}` is no option"))),
         }
         Ok(())
     }
 
     fn enter(self) -> Result<std::convert::Infallible, ConfineError> {
+        // Opened while still allowed to, and held until the program is there.
+        let held = self
+            .directory
+            .as_ref()
+            .map(|path| hold(path).map_err(|source| ConfineError::Directory { path: path.clone(), source }));
+        let held = held.transpose()?;
         for path in &self.cgroups {
             join_cgroup(path).map_err(|source| ConfineError::Cgroup { path: path.clone(), source })?;
         }
@@ -145,6 +168,11 @@ impl Confinement {
         }
         let (program, arguments) =
             self.argv.split_first().ok_or_else(|| ConfineError::Usage("no program".to_owned()))?;
+        let number = held.as_ref().map(|held| OsString::from(held.as_raw_fd().to_string()));
+        let arguments = arguments.iter().map(|argument| match &number {
+            Some(number) if argument == DIRECTORY_WORD => number,
+            _ => argument,
+        });
         let source = Command::new(program).args(arguments).exec();
         Err(ConfineError::Start { program: program.into(), source })
     }
@@ -204,6 +232,17 @@ fn become_group(gid: u32) -> rustix::io::Result<()> {
     set_thread_res_gid(group, group, group)
 }
 
+/// Opens a directory so that the program that comes next has it too.
+fn hold(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?)
+}
+
+fn directory(value: OsString) -> Result<PathBuf, ConfineError> {
+    let path = PathBuf::from(value);
+    let bad = || ConfineError::Usage(format!("`--directory` takes an absolute path, not `{}`", path.display()));
+    if path.is_absolute() { Ok(path) } else { Err(bad()) }
+}
+
 fn identity(what: String, error: rustix::io::Errno) -> ConfineError {
     ConfineError::Identity { what, source: error.into() }
 }
@@ -224,18 +263,19 @@ mod tests {
     #[test]
     fn a_whole_command_line_is_read() {
         let words = ["--cgroup", "/cg/a", "--cgroup", "/cg/b", "--rlimit", "nofile=10:20", "--rlimit", "core=0"];
-        let more = ["--uid", "1000", "--gid", "1001", "--", "bwrap", "--uid", "7"];
+        let more = ["--uid", "1000", "--gid", "1001", "--directory", "/proc/7/fd/4", "--", "bwrap", "--uid", "7"];
         let read = read(&[&words[..], &more[..]].concat()).expect("a confinement");
         assert_eq!(read.cgroups, [PathBuf::from("/cg/a"), PathBuf::from("/cg/b")]);
         assert_eq!(read.limits[0], Limit { resource: Resource::Nofile, soft: Some(10), hard: Some(20) });
         assert_eq!(read.limits[1], Limit { resource: Resource::Core, soft: Some(0), hard: Some(0) });
         assert_eq!((read.uid, read.gid), (Some(1000), Some(1001)));
+        assert_eq!(read.directory, Some(PathBuf::from("/proc/7/fd/4")));
         assert_eq!(read.argv, ["bwrap", "--uid", "7"]);
     }
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        let wrong: [&[&str]; 8] = [
+        let wrong: [&[&str]; 9] = [
             &[],
             &["--"],
             &["--uid", "4294967295", "--", "true"],
@@ -244,6 +284,7 @@ mod tests {
             &["--rlimit", "beer=1", "--", "true"],
             &["--cgroup"],
             &["--user", "x", "--", "true"],
+            &["--directory", "tmp", "--", "true"],
         ];
         for words in wrong {
             assert!(matches!(read(words), Err(ConfineError::Usage(_))), "{words:?}");

@@ -20,6 +20,9 @@ pub struct StoredWorkspace {
     pub environment: Vec<(String, String)>,
     /// Whether its files have been laid out; before that nobody sees it.
     pub made: bool,
+    /// Whether the operator made it, whose directories of the host are held against no tenant's.
+    #[serde(default)]
+    pub by_operator: bool,
 }
 
 impl StoredWorkspace {

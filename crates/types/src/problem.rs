@@ -67,6 +67,8 @@ problems! {
     UnknownTarget = "unknown_target", 404, "The target is not in the inventory";
     /// A path leads out of the workspace, or is no path.
     PathEscape = "path_escape", 400, "The path leads out of the workspace";
+    /// A directory of the host is not one of the tenant's.
+    TenantWorkdirDenied = "tenant_workdir_denied", 403, "The directory is not one of your tenant's";
     /// A name cannot be the name of a file.
     BadName = "bad_name", 400, "The name cannot be used";
     /// Something of that name is there already.

@@ -213,7 +213,8 @@ pub struct Isolation {
     pub landlock: bool,
     /// How memory, processor and processes are limited: `cgroup2`, `cgroup1`, `rlimit`.
     pub limits: String,
-    /// How the disk is limited: `kernel` while writing, or `swept` by looking now and then.
+    /// How the disk is limited: `kernel` while writing, `swept` by looking now and then, or `host`: the files are a
+    /// directory of the host, which this does not limit.
     pub disk: String,
     /// What it may reach: `none`, `allow`, `public`.
     pub network: String,
@@ -254,6 +255,9 @@ pub struct Workspace {
     /// Free labels; policies match on them.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// The directory of the host that stands at `/workspace`, if its files are no files of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// What held it when it was last started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
@@ -345,6 +349,29 @@ pub struct WorkspaceSpec {
     /// Environment variables of every process in it. Never a secret of the server's.
     #[serde(default)]
     pub environment: Vec<(String, String)>,
+    /// What stands at `/workspace` in place of files of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<HostDirectory>,
+}
+
+/// A directory of the host that a workspace works in. Its files are never removed with the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostDirectory {
+    /// Where it is: absolute.
+    pub path: String,
+    /// Where it must lie; anywhere, but in the places that no workspace gets, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<Confines>,
+}
+
+/// Where the directories of one tenant lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confines {
+    /// The directory of the host that all of them are in: absolute.
+    pub root: String,
+    /// The directories in it that may be used, relative to it; all of it when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub below: Vec<String>,
 }
 
 /// Why something in a workspace did not happen; travels from the program inside to the caller.

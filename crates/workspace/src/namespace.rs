@@ -13,6 +13,7 @@ mod driver;
 mod egress;
 mod failure;
 mod filter;
+mod host_directory;
 mod jail;
 mod layout;
 mod lifecycle;
@@ -74,6 +75,8 @@ pub struct NamespaceOptions {
     pub toolchains: Vec<Toolchain>,
     /// Private addresses that an allow-list may reach all the same: a mirror in one's own network.
     pub reachable: Vec<SocketAddr>,
+    /// Directories of the host that no workspace may work in, nor in what they hold or are in: Reeve's own.
+    pub forbidden: Vec<PathBuf>,
 }
 
 impl NamespaceOptions {
@@ -90,6 +93,7 @@ impl NamespaceOptions {
             measure_every: Duration::from_secs(15),
             toolchains: Vec::new(),
             reachable: Vec::new(),
+            forbidden: Vec::new(),
         }
     }
 }

@@ -72,6 +72,7 @@ fn text_of(code: ProblemCode) -> &'static str {
         ProblemCode::InvalidArguments => page!("invalid_arguments"),
         ProblemCode::UnknownTarget => page!("unknown_target"),
         ProblemCode::PathEscape => page!("path_escape"),
+        ProblemCode::TenantWorkdirDenied => page!("tenant_workdir_denied"),
         ProblemCode::BadName => page!("bad_name"),
         ProblemCode::AlreadyExists => page!("already_exists"),
         ProblemCode::InvalidMove => page!("invalid_move"),

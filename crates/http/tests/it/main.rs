@@ -17,5 +17,6 @@ mod looking;
 mod platform;
 mod serving;
 mod sessions;
+mod tenants;
 mod unconfined;
 mod workspaces;

@@ -210,12 +210,17 @@ pub(crate) fn session_id(text: &str) -> Result<SessionId, Refused> {
 
 fn wanted(new: New) -> Result<NewSessionWanted, Refused> {
     let (mut workspace_id, mut directory) = (new.workspace_id, new.directory.unwrap_or_default());
-    if let Some(place) = new.work_dir.filter(|place| !place.is_empty()) {
+    let place = new.work_dir.filter(|place| !place.is_empty());
+    let (on_host, place) = match place {
+        Some(place) if place.starts_with('/') => (Some(place), None),
+        other => (None, other),
+    };
+    if let Some(place) = place {
         let (id, below) = place.split_once('/').unwrap_or((&place, ""));
         let named: WorkspaceId = id.parse().map_err(|_| {
             Refused::failed(
-                "`workDir` must name a workspace, `wsp_…` or `wsp_…/directory`: agents work in workspaces, not in \
-                 directories of the server",
+                "`workDir` must name a workspace, `wsp_…` or `wsp_…/directory`, or be the absolute path of a directory of \
+                 the host",
             )
         })?;
         if workspace_id.as_ref().is_some_and(|other| *other != named) {
@@ -233,6 +238,7 @@ fn wanted(new: New) -> Result<NewSessionWanted, Refused> {
         model: new.model,
         workspace_id,
         directory,
+        work_dir: on_host,
         mode: new.permission_mode,
         ..NewSessionWanted::default()
     })

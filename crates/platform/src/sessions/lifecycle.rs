@@ -35,6 +35,9 @@ pub struct NewSessionWanted {
     pub workspace_id: Option<WorkspaceId>,
     /// The directory in the workspace that it works in.
     pub directory: String,
+    /// A directory of the host: the session works in a workspace on it, which is made if the caller has none.
+    #[serde(alias = "workDir", skip_serializing_if = "Option::is_none")]
+    pub work_dir: Option<String>,
     /// What the agent must ask the one it works for.
     #[serde(alias = "permissionMode")]
     pub mode: PermissionMode,
@@ -105,8 +108,12 @@ impl Sessions {
         skip_all,
         fields(otel.kind = "internal", session.id = Empty, gen_ai.agent.name = Empty)
     )]
-    async fn make(&self, caller: &Principal, wanted: NewSessionWanted) -> Result<Session, SessionError> {
-        let default = if wanted.workspace_id.is_some() { "coder" } else { "general" };
+    async fn make(&self, caller: &Principal, mut wanted: NewSessionWanted) -> Result<Session, SessionError> {
+        let work_dir = wanted.work_dir.take().filter(|path| !path.is_empty());
+        if work_dir.is_some() && wanted.workspace_id.is_some() {
+            return Err(bad("`work_dir` and `workspace_id` name two places to work in; leave one out"));
+        }
+        let default = if wanted.workspace_id.is_some() || work_dir.is_some() { "coder" } else { "general" };
         let name = wanted.agent.as_deref().filter(|name| !name.is_empty()).unwrap_or(default);
         let agents = self.agents(&caller.tenant);
         let agent = agents.iter().find(|agent| agent.name == name).ok_or_else(|| {
@@ -116,7 +123,7 @@ impl Sessions {
         if let Some(reason) = &agent.unavailable {
             return Err(SessionError::new(ProblemCode::Unavailable, format!("`{name}` cannot be used: {reason}")));
         }
-        if agent.needs_workspace && wanted.workspace_id.is_none() {
+        if agent.needs_workspace && wanted.workspace_id.is_none() && work_dir.is_none() {
             return Err(bad(format!("`{name}` works in a workspace; name one in `workspace_id`")));
         }
         if let Some(id) = &wanted.workspace_id {
@@ -145,6 +152,11 @@ impl Sessions {
         }
         if let Some(prompt) = &wanted.prompt {
             super::prompting::check_prompt(prompt)?;
+        }
+        let environment = super::external::checked_environment(&wanted.env)?;
+        // Everything else has been looked at: a session that is refused leaves no workspace behind.
+        if let Some(path) = &work_dir {
+            wanted.workspace_id = Some(Box::pin(self.workspace_on(caller, path)).await?);
         }
         let now = self.platform.clock().now();
         let session = Session {
@@ -178,7 +190,7 @@ impl Sessions {
             turn: None,
             calls: 0,
             external_id: None,
-            environment: super::external::checked_environment(&wanted.env)?,
+            environment,
         };
         self.record(&row, "session.create").await?;
         let (row, events) = self.platform.store().add_session(NewSession { row, events: vec![created] }, now).await?;

@@ -12,6 +12,7 @@ mod definitions;
 mod external;
 mod feed;
 mod lifecycle;
+mod on_host;
 mod permission;
 mod prompting;
 mod sharing;

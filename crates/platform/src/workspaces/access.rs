@@ -49,6 +49,7 @@ pub(super) fn resource_of(row: &StoredWorkspace) -> Resource {
         format!("template:{}", seen.template),
         format!("driver:{}", seen.driver),
     ]);
+    resource.tags.extend(seen.directory.as_ref().map(|_| "directory:host".to_owned()));
     // So that every record of a change says what held the workspace that it happened in.
     resource.tags.extend(seen.isolation.as_ref().map(|held| format!("isolation:{}", held.tier)));
     resource

@@ -15,6 +15,7 @@ mod programs;
 mod spares;
 mod staging;
 mod tending;
+mod tenant_workdirs;
 mod tools;
 mod wanted;
 
@@ -37,6 +38,8 @@ pub use programs::Execution;
 pub use reeve_store::Quota;
 pub use staging::Content;
 pub(crate) use staging::pieces;
+pub use tenant_workdirs::{BadWorkdirs, TenantWorkdirs};
+pub(crate) use wanted::checked_directory;
 pub use wanted::{ForkWanted, NewWorkspace, SaveWanted, WorkspaceChange, WorkspaceFilter, WorkspacePage};
 
 /// What the service is made of.

@@ -8,6 +8,8 @@ use reeve_types::workspace::{DriverKind, Egress};
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceLimits};
 use serde::{Deserialize, Serialize};
 
+use super::tenant_workdirs::TenantWorkdirs;
+
 /// Settings of the service.
 #[derive(Debug, Clone)]
 pub struct WorkspacesOptions {
@@ -26,6 +28,10 @@ pub struct WorkspacesOptions {
     pub limits_max: WorkspaceLimits,
     /// Whether makers may choose what their workspace reaches over the network; otherwise the template decides.
     pub egress_by_choice: bool,
+    /// Whether workspaces may work in directories of the host.
+    pub host_directories: bool,
+    /// Where those of each tenant lie.
+    pub tenant_workdirs: TenantWorkdirs,
     /// Snapshots of one workspace.
     pub snapshots_max: u32,
     /// How long a deleted workspace can be restored.
@@ -56,6 +62,8 @@ impl Default for WorkspacesOptions {
                 idle_timeout_ms: 0,
             },
             egress_by_choice: true,
+            host_directories: false,
+            tenant_workdirs: TenantWorkdirs::default(),
             snapshots_max: 20,
             keep_deleted: Duration::from_secs(7 * 24 * 3600),
             sweep_grace: Duration::from_secs(120),

@@ -131,7 +131,8 @@ impl Core {
     ) -> Result<Option<StoredWorkspace>, WorkspaceError> {
         let seen = &wanted.workspace;
         let usual = |template: &Template| {
-            same_limits(&seen.limits, &template.limits.over(self.options.limits))
+            seen.directory.is_none()
+                && same_limits(&seen.limits, &template.limits.over(self.options.limits))
                 && seen.egress == template.egress
                 && wanted.environment == template.environment
         };

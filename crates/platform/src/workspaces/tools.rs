@@ -87,7 +87,12 @@ fn spec(act: Act) -> ToolSpec {
     use ActionClass::{Destructive, Read, Write};
     let delete = || inverse("workspace_delete", "the new workspace is deleted");
     let (name, class, undone, description) = match act {
-        Act::Create => ("workspace_create", Write, delete(), "Makes a workspace from a template."),
+        Act::Create => (
+            "workspace_create",
+            Write,
+            delete(),
+            "Makes a workspace from a template; with directory, on a directory of the host.",
+        ),
         Act::Import => ("workspace_import", Write, delete(), "Makes a workspace with the files of an export."),
         Act::Change => (
             "workspace_change",
@@ -203,7 +208,7 @@ fn schema(act: Act, target: &str) -> Value {
     let list = json!({"type": "array", "items": {"type": "string"}});
     let object = json!({"type": "object"});
     let new = json!({"name": text, "description": text, "driver": {"enum": ["namespace", "docker"]}, "limits": object,
-                     "egress": object, "tags": list, "start": yes});
+                     "egress": object, "tags": list, "directory": text, "start": yes});
     let (mut properties, required): (Value, &[&str]) = match act {
         Act::Create => (new, &["name"]),
         Act::Import => {

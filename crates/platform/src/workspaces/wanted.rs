@@ -16,6 +16,8 @@ const DESCRIPTION_CHARS_MAX: usize = 500;
 const TAGS_MAX: usize = 20;
 /// Longest label, in characters.
 const TAG_CHARS_MAX: usize = 63;
+/// Longest path of a directory of the host, in bytes.
+const DIRECTORY_BYTES_MAX: usize = 4096;
 /// Most hosts that one workspace may be allowed to reach.
 const HOSTS_MAX: usize = 100;
 
@@ -43,6 +45,9 @@ pub struct NewWorkspace {
     /// Labels: letters, digits, `-`, `_` and `.`, at most 20 of at most 63 characters.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// The directory of the host that it works in, absolute, instead of files of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
     /// Whether it is started as well.
     #[serde(default = "yes")]
     pub start: bool,
@@ -59,6 +64,7 @@ impl NewWorkspace {
             limits: LimitsWanted::default(),
             egress: None,
             tags: Vec::new(),
+            directory: None,
             start: true,
         }
     }
@@ -158,6 +164,20 @@ pub(crate) fn checked_description(text: &str) -> Result<&str, WorkspaceError> {
     if fine { Ok(text) } else { Err(bad("a workspace's description has at most 500 characters")) }
 }
 
+/// Checks how a directory of the host is written, and writes it in one way: absolute, without `.`, `..` and surplus
+/// slashes. What is there, and whether it may be had, is found out when it is opened.
+pub(crate) fn checked_directory(text: &str) -> Result<String, WorkspaceError> {
+    let fine = text.starts_with('/')
+        && text.len() <= DIRECTORY_BYTES_MAX
+        && !text.chars().any(char::is_control)
+        && !text.split('/').any(|part| part == "..");
+    if !fine {
+        return Err(bad("a directory of the host is an absolute path without `..`, of at most 4096 bytes"));
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    Ok(format!("/{}", parts.join("/")))
+}
+
 /// Checks labels. A colon is for labels that Reeve gives, so that nobody can claim one of those.
 pub(crate) fn checked_tags(tags: &[String]) -> Result<Vec<String>, WorkspaceError> {
     let fine = |tag: &String| {
@@ -231,6 +251,24 @@ mod tests {
         ] {
             let egress = Egress::Allow { hosts: vec![host.to_owned()] };
             assert_eq!(checked_egress(&egress).is_ok(), fine, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_the_host_is_written_in_one_way() {
+        for (text, wanted) in [
+            ("/home/me", Some("/home/me")),
+            ("//home/./me///", Some("/home/me")),
+            ("/", Some("/")),
+            ("/a..b", Some("/a..b")),
+            ("home/me", None),
+            ("", None),
+            ("~/me", None),
+            ("/home/../etc", None),
+            ("/home/me\n", None),
+            ("/home/\0", None),
+        ] {
+            assert_eq!(checked_directory(text).ok().as_deref(), wanted, "{text:?}");
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use reeve_gate::Clock;
 use reeve_gate::workspace::{Readiness, WorkspaceDriver};
-use reeve_platform::workspaces::{LimitsWanted, Template, Workspaces, WorkspacesOptions, WorkspacesParts};
+use reeve_platform::workspaces::{
+    LimitsWanted, Template, TenantWorkdirs, Workspaces, WorkspacesOptions, WorkspacesParts,
+};
 use reeve_store::{Quota, Store};
 use reeve_types::WorkspaceLimits;
 use reeve_types::workspace::{DriverKind, Egress};
@@ -18,6 +20,8 @@ use crate::config::WorkspacesConfig;
 
 /// The directory of the data directory in which workspaces live.
 const DIRECTORY: &str = "workspaces";
+/// The files of the data directory of which one may say where tenants work.
+const TENANTS_FILES: [&str; 2] = ["tenants.yaml", "tenants.json"];
 
 /// The service, and what has to be closed with the server.
 pub(super) struct Opened {
@@ -92,7 +96,7 @@ async fn open_with(
         clock: Arc::clone(clock),
         drivers: all,
         templates: templates.all().map(described).collect(),
-        options: options(config, kind),
+        options: WorkspacesOptions { tenant_workdirs: tenant_workdirs(config, store.dir())?, ..options(config, kind) },
     };
     let workspaces = Workspaces::open(parts).await.map_err(|error| anyhow::anyhow!(error.chain()))?;
     Ok(Opened { workspaces, drivers })
@@ -139,6 +143,7 @@ async fn namespace(
         // The service keeps spares, for every driver alike.
         spares: 0,
         toolchains,
+        forbidden: root.parent().map(Path::to_owned).into_iter().collect(),
         ..NamespaceOptions::new(root.join(DriverKind::Namespace.as_str()), runtime, templates.clone())
     };
     let driver = NamespaceDriver::open(options).await.context("workspaces cannot be held on this machine")?;
@@ -210,8 +215,28 @@ fn options(config: &WorkspacesConfig, kind: DriverKind) -> WorkspacesOptions {
         default_driver: Some(kind),
         quota_per_owner: quota(config.per_user, config.running_per_user),
         warm: config.warm,
+        host_directories: config.host_directories,
         ..WorkspacesOptions::default()
     }
+}
+
+/// Which directories of the host each tenant may work in: from the file that was named, or the one of the data directory.
+fn tenant_workdirs(config: &WorkspacesConfig, data_dir: &Path) -> anyhow::Result<TenantWorkdirs> {
+    let found: Vec<PathBuf> = match &config.tenants_file {
+        Some(named) => vec![named.clone()],
+        None => TENANTS_FILES.iter().map(|name| data_dir.join(name)).filter(|path| path.exists()).collect(),
+    };
+    let workdirs = match found.as_slice() {
+        [] => TenantWorkdirs::default(),
+        [path] => TenantWorkdirs::load(path)?,
+        _ => anyhow::bail!("{} holds both {}; keep one", data_dir.display(), TENANTS_FILES.join(" and ")),
+    };
+    if !workdirs.is_empty() && !config.host_directories {
+        tracing::warn!(
+            "tenantWorkdirs says where tenants may work on this host, and nobody may: workspaces.host_directories is off"
+        );
+    }
+    Ok(workdirs)
 }
 
 /// A template as the service tells it.

@@ -120,6 +120,7 @@ fn report(session: &mut Session, laid_out: &Value, file: &Path, bytes: u64) -> R
         let told = json!({
             "file": file, "bytes": bytes, "records": summary.get("records"), "taken_at": summary.get("taken_at"),
             "last_hash": summary.get("last_hash"), "workspaces": laid_out.get("workspaces"), "gone": laid_out.get("gone"),
+            "on_host": laid_out.get("on_host"),
         });
         return session.term.print_json(&told);
     }
@@ -131,6 +132,9 @@ fn report(session: &mut Session, laid_out: &Value, file: &Path, bytes: u64) -> R
     ];
     if listed("gone") > 0 {
         rows.push(("Purged meanwhile", listed("gone").to_string()));
+    }
+    if listed("on_host") > 0 {
+        rows.push(("Not in it, on the host", listed("on_host").to_string()));
     }
     let text = pairs(session.term.look(), &rows);
     session.term.print(&text)

@@ -19,6 +19,7 @@ const STARTING: Duration = Duration::from_secs(60);
 #[command(after_help = "\
 Examples:
   reeve workspaces create shop --template python
+  reeve workspaces create site --directory ~/site
   reeve workspaces list
   reeve workspaces exec wsp_01jd… -- python3 -c 'print(6 * 7)'
   reeve workspaces suspend wsp_01jd…
@@ -54,6 +55,9 @@ enum What {
         /// A host that it may reach; may be repeated. Without any it reaches nothing but itself
         #[arg(long = "allow", value_name = "HOST")]
         allow: Vec<String>,
+        /// A directory of the host that it works in, instead of files of its own
+        #[arg(long, value_name = "PATH")]
+        directory: Option<String>,
     },
     /// Show one workspace
     Show {
@@ -107,13 +111,16 @@ pub(super) async fn run(command: Workspaces, session: &mut Session) -> Outcome {
             let answer = session.fetch(Reach::Server, "reading", Ask::get("/workspace-templates")).await?;
             session.show(&answer, |list, look| records::templates(entries(list, "templates"), look))
         }
-        What::Create { name, template, driver, description, allow } => {
+        What::Create { name, template, driver, description, allow, directory } => {
             let mut body = Map::from_iter([
                 ("name".to_owned(), json!(name)),
                 ("template".to_owned(), json!(template)),
                 ("description".to_owned(), json!(description)),
             ]);
             body.extend(driver.map(|driver| ("driver".to_owned(), json!(driver))));
+            // As it is meant where it was typed; the server knows no other working directory than its own.
+            let directory = directory.map(std::path::absolute).transpose()?;
+            body.extend(directory.map(|directory| ("directory".to_owned(), json!(directory.to_string_lossy()))));
             if !allow.is_empty() {
                 body.insert("egress".to_owned(), json!({"mode": "allow", "hosts": allow}));
             }
@@ -141,7 +148,9 @@ async fn one(session: &mut Session, doing: &str, ask: Ask) -> Outcome {
         return tools::awaiting(session, &answer);
     }
     session.show(&answer, |workspace, look| match workspace.get("purged") {
-        Some(Value::Bool(true)) => "It is gone for good, with its files and snapshots.".to_owned(),
+        Some(Value::Bool(true)) => {
+            "It is gone for good, with its files and snapshots; a directory of the host stays.".to_owned()
+        }
         _ => records::workspace(workspace, look),
     })
 }

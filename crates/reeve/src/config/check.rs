@@ -255,6 +255,8 @@ impl Check<'_> {
             warm: u32::try_from(self.number("workspaces.warm", 1, 0..=100)).unwrap_or(1),
             per_user: u32::try_from(self.number("workspaces.per_user", 20, 1..=100_000)).unwrap_or(20),
             running_per_user: u32::try_from(self.number("workspaces.running_per_user", 10, 1..=100_000)).unwrap_or(10),
+            host_directories: self.switch("workspaces.host_directories"),
+            tenants_file: self.path("tenants.file"),
             preview_domain: self.text("workspaces.preview_domain").unwrap_or_else(|| "localhost".to_owned()),
         }
     }

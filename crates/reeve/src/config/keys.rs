@@ -189,6 +189,10 @@ keys! {
         "How many workspaces one user may have.";
     "workspaces.running_per_user", Number, [], "10",
         "How many of them may run at the same time.";
+    "workspaces.host_directories", Switch, [], "false",
+        "Whether workspaces may work in directories of the host instead of files of their own: see docs/tenants.md.";
+    "tenants.file", Path, [], "tenants.yaml or tenants.json in the data directory, if there is one",
+        "Which of them each tenant may work in (`tenantWorkdirs`): see docs/tenants.md.";
     "workspaces.preview_domain", Text, [], "localhost",
         "Previews answer at `PORT--WORKSPACE.preview.` followed by this domain; its wildcard must lead to this server.";
     "shutdown.grace_seconds", Number, [], "15",

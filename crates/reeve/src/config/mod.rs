@@ -192,6 +192,10 @@ pub(crate) struct WorkspacesConfig {
     pub(crate) per_user: u32,
     /// How many of them may run.
     pub(crate) running_per_user: u32,
+    /// Whether workspaces may work in directories of the host.
+    pub(crate) host_directories: bool,
+    /// The file that says which of them each tenant may work in, when it was set; absolute.
+    pub(crate) tenants_file: Option<PathBuf>,
     /// What follows `PORT--WORKSPACE.preview.` in the names of previews.
     pub(crate) preview_domain: String,
 }

@@ -17,6 +17,7 @@ mod notices;
 mod server;
 mod session_crashes;
 mod telemetry;
+mod tenants;
 mod walls;
 mod witness;
 mod workspaces;

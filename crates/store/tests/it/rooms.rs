@@ -24,6 +24,7 @@ pub(crate) fn workspace(of: &str, owner: &str) -> StoredWorkspace {
         limits: WorkspaceLimits { disk_bytes: 100, ..WorkspaceLimits::default() },
         egress: Egress::None,
         tags: Vec::new(),
+        directory: None,
         isolation: None,
         forked_from: None,
         created_at: now,
@@ -34,7 +35,14 @@ pub(crate) fn workspace(of: &str, owner: &str) -> StoredWorkspace {
         purged_at: None,
     };
     let owner = if owner.is_empty() { String::new() } else { format!("user:{owner}") };
-    StoredWorkspace { workspace, owner, desired: WorkspaceState::Stopped, environment: Vec::new(), made: true }
+    StoredWorkspace {
+        workspace,
+        owner,
+        desired: WorkspaceState::Stopped,
+        environment: Vec::new(),
+        made: true,
+        by_operator: false,
+    }
 }
 
 pub(crate) const NO_QUOTA: Quota = Quota { workspaces: 0, running: 0, disk_bytes: 0 };

@@ -72,6 +72,11 @@ impl Inner {
 
     /// Lays out a workspace: its volumes, its container, and the files that its template begins with.
     pub(super) async fn create(&self, spec: WorkspaceSpec) -> Result<(), WorkspaceError> {
+        if spec.directory.is_some() {
+            let said = "a workspace of the driver `docker` has files of its own; choose the driver `namespace` to work in a \
+                        directory of the host";
+            return Err(WorkspaceError::new(ProblemCode::BadRequest, said));
+        }
         asking::check(&spec)?;
         let template = self.template(&spec.template)?;
         let image = asking::image_of(template)?;

@@ -15,6 +15,7 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 
 use super::boxes::Held;
 use super::failure::{aside, resting, unknown};
+use super::host_directory::Owner;
 use super::pool::{self, Kind};
 use super::{Inner, NamespaceDriver, disk, readiness};
 
@@ -118,6 +119,10 @@ async fn create(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<(), Workspace
     check(&spec)?;
     inner.check_egress(&spec.egress)?;
     let template = inner.template(&spec.template)?.clone();
+    if let Some(opened) = inner.open_directory(&spec).await? {
+        // Nothing is written into somebody's directory because a workspace begins to work in it.
+        return inner.new_box(spec, Some(opened.owner), |_| async { Ok(()) }).await;
+    }
     let kind = Kind::of(&spec);
     if inner.boxes.get(&spec.id).is_none()
         && spec.environment.is_empty()
@@ -134,7 +139,7 @@ async fn create(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<(), Workspace
         inner.discard(&spare).await?;
     }
     let seed = |held: Arc<Held>| async move { inner.seed(&held, &template).await };
-    inner.new_box(spec, seed).await?;
+    inner.new_box(spec, None, seed).await?;
     pool::refill(inner, kind);
     Ok(())
 }
@@ -142,11 +147,22 @@ async fn create(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<(), Workspace
 async fn start(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<Isolation, WorkspaceError> {
     check(&spec)?;
     inner.check_egress(&spec.egress)?;
+    let directory = inner.open_directory(&spec).await?;
+    if directory.is_some() && inner.boxes.get(&spec.id).is_none() {
+        // All that counts of it is on the host: what a restored database knows can be made again.
+        create(inner, spec.clone()).await?;
+    }
     let held = inner.boxes.get(&spec.id).ok_or_else(|| unknown(&spec.id))?;
     let _busy = held.busy.lock().await;
     let record = held.record();
     if !record.laid_out || record.removing {
         return Err(unknown(&spec.id));
+    }
+    if let Some(opened) = &directory
+        && record.uid.is_some_and(|uid| uid != opened.owner.uid)
+    {
+        let said = "the directory of the host belongs to somebody else since the workspace was made; make another one";
+        return Err(WorkspaceError::new(ProblemCode::Conflict, said));
     }
     let as_before = record.spec.as_ref().is_some_and(|before| same_box(before, &spec));
     if let Some(processes) = held.running().filter(|_| as_before) {
@@ -164,7 +180,7 @@ async fn start(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<Isolation, Wor
     inner.attach(&held).await?;
     let mut environment: BTreeMap<String, String> = inner.template(&spec.template)?.env.clone();
     environment.extend(spec.environment.iter().cloned());
-    inner.launch(&held, &Kind::of(&spec), &spec.limits, environment.into_iter().collect()).await?;
+    inner.launch(&held, &Kind::of(&spec), &spec.limits, environment.into_iter().collect(), directory.as_ref()).await?;
     if let Err(error) = inner.open_egress(&held, &spec) {
         inner.end(&held, false).await?;
         return Err(error);
@@ -179,7 +195,14 @@ async fn start(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<Isolation, Wor
 
 /// Whether a box that was started for one spec serves another as well.
 fn same_box(before: &WorkspaceSpec, now: &WorkspaceSpec) -> bool {
-    Kind::of(before) == Kind::of(now) && before.environment == now.environment && before.egress == now.egress
+    Kind::of(before) == Kind::of(now)
+        && before.environment == now.environment
+        && before.egress == now.egress
+        && path_of(before) == path_of(now)
+}
+
+fn path_of(spec: &WorkspaceSpec) -> Option<&str> {
+    spec.directory.as_ref().map(|directory| directory.path.as_str())
 }
 
 fn told(isolation: Isolation, spec: &WorkspaceSpec) -> Isolation {
@@ -245,7 +268,12 @@ impl Inner {
     }
 
     /// Lays out a box for a workspace, filled by `fill`. One that is there already is left as it is.
-    pub(super) async fn new_box<F, W>(&self, spec: WorkspaceSpec, fill: F) -> Result<(), WorkspaceError>
+    pub(super) async fn new_box<F, W>(
+        &self,
+        spec: WorkspaceSpec,
+        owner: Option<Owner>,
+        fill: F,
+    ) -> Result<(), WorkspaceError>
     where
         F: FnOnce(Arc<Held>) -> W,
         W: Future<Output = Result<(), WorkspaceError>>,
@@ -253,7 +281,7 @@ impl Inner {
         if let Some(there) = self.boxes.get(&spec.id) {
             return self.finished(&there, &spec.id).await;
         }
-        let held = self.reserve(Some(spec.clone()))?;
+        let held = self.reserve(Some(spec.clone()), owner)?;
         let _busy = held.busy.lock().await;
         if let Err(there) = self.boxes.add(&spec.id, Arc::clone(&held)) {
             self.discard(&held).await?;

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -39,6 +40,9 @@ const PROC_HIDDEN: [&str; 3] = ["/proc/kallsyms", "/proc/key-users", "/proc/keys
 pub(super) const MARK: &str = "REEVE_BOX";
 const ARGUMENTS_FD: &str = "0";
 const FILTER_FD: &str = "1";
+/// The word that `confine` replaces by the number of a directory of the host. bubblewrap closes it before anything inside
+/// begins.
+const DIRECTORY_FD: &str = "@directory";
 
 /// Everything that decides how a box is started.
 pub(super) struct Jail<'a> {
@@ -53,6 +57,9 @@ pub(super) struct Jail<'a> {
     pub(super) mark: String,
     pub(super) cgroups: Vec<PathBuf>,
     pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    /// What stands at `/workspace` in place of the files of the box.
+    pub(super) directory: Option<&'a OwnedFd>,
     pub(super) limits: &'a WorkspaceLimits,
     pub(super) token: &'a RuntimeToken,
     pub(super) environment: Vec<(String, String)>,
@@ -136,10 +143,19 @@ impl Jail<'_> {
             command.arg("--rlimit").arg(limit);
         }
         if let Some(uid) = self.uid {
-            let uid = uid.to_string();
-            command.args(["--uid", &uid, "--gid", &uid]);
+            let (uid, gid) = (uid.to_string(), self.gid.unwrap_or(uid).to_string());
+            command.args(["--uid", &uid, "--gid", &gid]);
         }
-        command.arg("--").arg(self.bwrap).args(["--args", ARGUMENTS_FD, "--", RUNTIME_INSIDE]);
+        if let Some(directory) = self.directory {
+            // The very handle that was looked at, whatever its path leads to by now.
+            let handle = format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd());
+            command.args(["--directory", &handle]);
+        }
+        command.arg("--").arg(self.bwrap);
+        if self.directory.is_some() {
+            command.args(["--bind-fd", DIRECTORY_FD, WORKSPACE_ROOT]);
+        }
+        command.args(["--args", ARGUMENTS_FD, "--", RUNTIME_INSIDE]);
         if self.cgroups.is_empty() {
             // Set outside, it would count everything that the server's user runs on this machine.
             let processes = format!("nproc={}", self.limits.pids);
@@ -184,7 +200,9 @@ impl Jail<'_> {
         let tmp = (self.limits.memory_bytes / 2).clamp(16 << 20, TMP_BYTES_MAX).to_string();
         all.words(&["--perms", "1777", "--size", &tmp, "--tmpfs", "/tmp"]);
         all.words(&["--perms", "1777", "--size", &tmp, "--tmpfs", "/dev/shm"]);
-        all.bind("--bind", &self.inside.join("files"), WORKSPACE_ROOT);
+        if self.directory.is_none() {
+            all.bind("--bind", &self.inside.join("files"), WORKSPACE_ROOT);
+        }
         all.bind("--bind", &self.inside.join("home"), "/home/reeve");
         all.bind("--bind", &self.inside.join("run"), "/run/reeve");
         if let Some(group) = self.cgroups.first() {

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use super::boxes::Held;
 use super::egress::{self, Proxy, Rules};
 use super::failure::{aside, cannot, resting};
+use super::host_directory::{Doorkeeper, Opened, Owner};
 use super::jail::Jail;
 use super::process::ProcessMark;
 use super::record::{Processes, Record};
@@ -35,23 +36,41 @@ impl Inner {
         )
     }
 
-    /// Reserves a box: a key, a user, a record. Nothing is laid out yet.
-    pub(super) fn reserve(&self, spec: Option<WorkspaceSpec>) -> Result<Arc<Held>, WorkspaceError> {
+    /// Opens the directory of the host that a workspace works in, if it may have it.
+    pub(super) async fn open_directory(&self, spec: &WorkspaceSpec) -> Result<Option<Opened>, WorkspaceError> {
+        let Some(wanted) = spec.directory.clone() else { return Ok(None) };
+        let own = [&self.layout.root, &self.layout.reach].into_iter().chain(&self.options.forbidden).cloned().collect();
+        let doorkeeper = Doorkeeper { own, users: self.options.users.clone(), as_root: self.layout.as_root };
+        aside(move || doorkeeper.open(&wanted).map(Some)).await
+    }
+
+    /// Reserves a box: a key, a user, a record. Nothing is laid out yet. Where it works in somebody's directory, it runs
+    /// as they.
+    pub(super) fn reserve(
+        &self,
+        spec: Option<WorkspaceSpec>,
+        owner: Option<Owner>,
+    ) -> Result<Arc<Held>, WorkspaceError> {
         let key = format!("{:016x}", rand::random::<u64>());
-        let uid = if self.layout.as_root { Some(self.users.allocate()?) } else { None };
+        let uid = match owner {
+            _ if !self.layout.as_root => None,
+            Some(owner) => Some(owner.uid),
+            None => Some(self.users.allocate()?),
+        };
         let record = Record {
             spec,
             laid_out: false,
             removing: false,
             started: false,
             uid,
+            gid: owner.filter(|_| self.layout.as_root).map(|owner| owner.gid),
             image: self.images.is_some(),
             token: RuntimeToken::generate().expose().to_owned(),
             processes: None,
         };
         let made = self.layout.make_box(&key).and_then(|()| record.write(&self.layout.record(&key)));
         if let Err(error) = made {
-            if let Some(uid) = uid {
+            if let Some(uid) = uid.filter(|_| owner.is_none()) {
                 self.users.release(uid);
             }
             return Err(cannot("make the directory of a workspace", &error));
@@ -114,6 +133,7 @@ impl Inner {
         kind: &pool::Kind,
         limits: &WorkspaceLimits,
         environment: Vec<(String, String)>,
+        directory: Option<&Opened>,
     ) -> Result<(), WorkspaceError> {
         let Some(bwrap) = &self.bwrap else {
             let said = "bubblewrap is not installed; install the package `bubblewrap` (`reeve doctor` tells more)";
@@ -145,6 +165,8 @@ impl Inner {
             mark: format!("{}/{}", self.layout.installation(), held.key),
             cgroups,
             uid: record.uid,
+            gid: record.gid,
+            directory: directory.map(|opened| &opened.handle),
             limits,
             token: &token,
             environment,
@@ -159,7 +181,7 @@ impl Inner {
                 return Err(error);
             }
         };
-        let isolation = self.isolation(record.image, kind, jailed.health.landlock);
+        let isolation = self.isolation(&record, kind, jailed.health.landlock);
         let processes = Processes { monitor: jailed.monitor, init: jailed.init, isolation };
         let mut child = jailed.child;
         tokio::spawn(async move { child.wait().await });
@@ -167,16 +189,24 @@ impl Inner {
         held.remember(&self.layout, |record| record.processes = Some(processes))
     }
 
-    fn isolation(&self, image: bool, kind: &pool::Kind, landlock: bool) -> Isolation {
+    fn isolation(&self, record: &Record, kind: &pool::Kind, landlock: bool) -> Isolation {
+        let on_host = record.spec.as_ref().is_some_and(|spec| spec.directory.is_some());
         Isolation {
             driver: DriverKind::Namespace,
             tier: "namespace".to_owned(),
             seccomp: true,
             landlock,
             limits: self.cgroups.as_ref().map_or("rlimit", |groups| groups.word()).to_owned(),
-            disk: if image { "kernel" } else { "swept" }.to_owned(),
+            disk: if on_host {
+                "host"
+            } else if record.image {
+                "kernel"
+            } else {
+                "swept"
+            }
+            .to_owned(),
             network: if kind.egress { "allow" } else { "none" }.to_owned(),
-            own_user: self.layout.as_root,
+            own_user: self.layout.as_root && !on_host,
         }
     }
 
@@ -291,7 +321,8 @@ impl Inner {
             Ok(())
         })
         .await?;
-        if let Some(uid) = held.record().uid {
+        // Somebody's own number is none of those that are given out.
+        if let Some(uid) = held.record().uid.filter(|_| held.record().gid.is_none()) {
             self.users.release(uid);
         }
         Ok(())

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use super::boxes::Held;
 use super::failure::{aside, cannot, unknown};
 use super::jail::INSIDE_UID;
+use super::snapshots::of_its_own;
 use super::{Inner, copying};
 
 /// Pieces that wait between the disk and the network.
@@ -41,6 +42,7 @@ impl Inner {
     pub(super) async fn export(&self, workspace: &WorkspaceId) -> Result<ByteStream, WorkspaceError> {
         let held = self.boxes.get(workspace).ok_or_else(|| unknown(workspace))?;
         let _busy = held.busy.lock().await;
+        of_its_own(&held)?;
         self.attach(&held).await?;
         let files = self.layout.inside(&held.key).join("files");
         let (sender, receiver) = mpsc::channel(PIECES_WAITING);
@@ -67,6 +69,10 @@ impl Inner {
     /// A new box with the files of a stream.
     pub(super) async fn import(&self, spec: WorkspaceSpec, files: ByteStream) -> Result<(), WorkspaceError> {
         self.template(&spec.template)?;
+        if spec.directory.is_some() {
+            let said = "a workspace on a directory of the host brings no files along; leave `directory` out";
+            return Err(WorkspaceError::new(ProblemCode::BadRequest, said));
+        }
         if self.boxes.get(&spec.id).is_some() {
             let said = format!("{} is there already; import into a new workspace", spec.id);
             return Err(WorkspaceError::new(ProblemCode::AlreadyExists, said));
@@ -80,7 +86,7 @@ impl Inner {
             feeding.abort();
             unpacked
         };
-        self.new_box(spec, fill).await
+        self.new_box(spec, None, fill).await
     }
 }
 

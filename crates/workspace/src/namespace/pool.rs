@@ -131,11 +131,11 @@ pub(super) fn refill(inner: &Arc<Inner>, kind: Kind) {
 
 async fn make_spare(inner: &Arc<Inner>, kind: &Kind) -> Result<Arc<Held>, WorkspaceError> {
     let template = inner.template(&kind.template)?.clone();
-    let held = inner.reserve(None)?;
+    let held = inner.reserve(None, None)?;
     let made = async {
         inner.lay_out(&held, &kind.limits).await?;
         inner.seed(&held, &template).await?;
-        inner.launch(&held, kind, &kind.limits, template.env.clone().into_iter().collect()).await?;
+        inner.launch(&held, kind, &kind.limits, template.env.clone().into_iter().collect(), None).await?;
         held.remember(&inner.layout, |record| record.laid_out = true)
     };
     match made.await {

@@ -24,6 +24,9 @@ pub(super) struct Record {
     pub(super) started: bool,
     /// The user and group of this machine that it runs as; those of the server when absent.
     pub(super) uid: Option<u32>,
+    /// The group, where it is not that of the user's own number: of a directory of the host that is worked in.
+    #[serde(default)]
+    pub(super) gid: Option<u32>,
     /// Whether its files are in an image of their own.
     pub(super) image: bool,
     /// The secret of the program inside.

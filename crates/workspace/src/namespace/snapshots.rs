@@ -58,6 +58,7 @@ impl Inner {
     /// A new box with the files of another.
     pub(super) async fn fork(&self, what: ForkWorkspace) -> Result<(), WorkspaceError> {
         let from = self.boxes.get(&what.from).ok_or_else(|| unknown(&what.from))?;
+        of_its_own(&from)?;
         let fill = |held: std::sync::Arc<Held>| async move {
             let _busy = from.busy.lock().await;
             let (target, owner) = (self.layout.inside(&held.key).join("files"), held.record().uid);
@@ -73,7 +74,7 @@ impl Inner {
                 }
             }
         };
-        self.new_box(what.spec, fill).await
+        self.new_box(what.spec, None, fill).await
     }
 
     fn snapshot_of(
@@ -96,6 +97,7 @@ impl Inner {
         held: &Held,
         work: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
     ) -> Result<T, WorkspaceError> {
+        of_its_own(held)?;
         self.attach(held).await?;
         let files = self.layout.inside(&held.key).join("files");
         let done =
@@ -105,6 +107,13 @@ impl Inner {
         }
         done
     }
+}
+
+/// Refuses to copy what is nobody's but the host's: it has no end that Reeve knows, and whoever has it can copy it.
+pub(super) fn of_its_own(held: &Held) -> Result<(), WorkspaceError> {
+    let Some(directory) = held.record().spec.and_then(|spec| spec.directory) else { return Ok(()) };
+    let said = format!("the files of the workspace are the host's, in `{}`; copy them there", directory.path);
+    Err(WorkspaceError::new(ProblemCode::BadRequest, said))
 }
 
 fn put_back(source: &Path, files: &Path, owner: Option<u32>) -> io::Result<()> {

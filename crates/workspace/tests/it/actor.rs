@@ -64,6 +64,7 @@ pub(crate) fn spec() -> WorkspaceSpec {
         },
         egress: Egress::None,
         environment: Vec::new(),
+        directory: None,
     }
 }
 

@@ -9,4 +9,5 @@ mod crashes;
 mod egress;
 mod escapes;
 mod namespace;
+mod on_host;
 mod stage;

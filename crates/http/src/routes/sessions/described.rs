@@ -95,6 +95,7 @@ const WANTED: &str = r#"{
         "model": {"type": "string"},
         "workspace_id": {"type": "string"},
         "directory": {"type": "string"},
+        "work_dir": {"type": "string", "description": "A directory of the host, absolute, where the operator has switched that on: the session works in a workspace on it, yours if you have one. Also `workDir`."},
         "mode": {"type": "string", "enum": ["ask", "accept_edits", "plan", "auto"]},
         "parent": {"type": "string"},
         "env": {"type": "object", "additionalProperties": {"type": "string"}, "description": "For an external agent."}

@@ -230,7 +230,7 @@ pub(crate) async fn spawn(
         let mut wanted: NewSessionWanted = read(body)?;
         wanted.parent = Some(above.id);
         wanted.agent = wanted.agent.filter(|name| !name.is_empty()).or(Some(above.agent));
-        if wanted.workspace_id.is_none() {
+        if wanted.workspace_id.is_none() && wanted.work_dir.is_none() {
             wanted.workspace_id = above.workspace_id;
             if wanted.directory.is_empty() {
                 wanted.directory = above.directory;

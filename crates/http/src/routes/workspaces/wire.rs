@@ -70,6 +70,10 @@ pub(crate) struct CreateWorkspace {
     /// Labels; policies match on them.
     #[serde(default)]
     tags: Vec<String>,
+    /// The directory of the host that it works in, absolute, instead of files of its own; where the operator has switched
+    /// that on.
+    #[serde(default)]
+    directory: Option<String>,
     /// Whether it is started as well; yes unless told otherwise.
     #[serde(default)]
     start: Option<bool>,
@@ -84,6 +88,7 @@ impl From<CreateWorkspace> for NewWorkspace {
             limits: wanted.limits.into(),
             egress: wanted.egress,
             tags: wanted.tags,
+            directory: wanted.directory,
             start: wanted.start.unwrap_or(true),
             ..Self::named(wanted.name, template)
         }

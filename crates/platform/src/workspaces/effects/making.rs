@@ -5,17 +5,19 @@ use std::sync::PoisonError;
 use reeve_gate::ToolCall;
 use reeve_gate::workspace::ForkWorkspace;
 use reeve_store::StoredWorkspace;
+use reeve_types::workspace::DriverKind;
 use reeve_types::{Digest, ProblemCode, Workspace, WorkspaceError, WorkspaceId, WorkspaceState};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::{Call, Done, elsewhere, held_by, inside, part, read, spec_of, told};
+use super::{Call, Done, elsewhere, held_by, inside, of_its_own, part, read, told};
+use crate::Permission;
 use crate::workspaces::access::{is_platform, resource_of, settled};
 use crate::workspaces::files::bad;
 use crate::workspaces::options::within_maximum;
 use crate::workspaces::staging::key_of;
 use crate::workspaces::tools::Act;
-use crate::workspaces::wanted::{checked_description, checked_egress, checked_name, checked_tags};
+use crate::workspaces::wanted::{checked_description, checked_directory, checked_egress, checked_name, checked_tags};
 use crate::workspaces::{Asker, Core, ForkWanted, NewWorkspace};
 
 impl Core {
@@ -38,6 +40,7 @@ impl Core {
             Some(egress) => checked_egress(egress)?,
             None => template.egress.clone(),
         };
+        let directory = self.wanted_directory(wanted, kind)?;
         let (now, root) = (self.clock.now(), call.principal.root());
         // What the platform makes in its own name is a spare, and nobody's.
         let spare = is_platform(&call.principal);
@@ -54,6 +57,7 @@ impl Core {
             limits: within_maximum(limits, &self.options.limits_max)?,
             egress,
             tags: checked_tags(&wanted.tags)?,
+            directory,
             isolation: None,
             forked_from: None,
             created_at: now,
@@ -70,7 +74,26 @@ impl Core {
             desired,
             environment: template.environment.clone(),
             made: false,
+            by_operator: Permission::Operate.allows(&call.principal),
         })
+    }
+
+    /// The directory of the host that a new workspace is to work in, if this server has such workspaces.
+    fn wanted_directory(&self, wanted: &NewWorkspace, kind: DriverKind) -> Result<Option<String>, WorkspaceError> {
+        let Some(directory) = &wanted.directory else { return Ok(None) };
+        if !self.options.host_directories {
+            let message = "workspaces on directories of the host are switched off here; whoever operates the server \
+                           switches them on with `workspaces.host_directories`";
+            return Err(WorkspaceError::new(ProblemCode::Forbidden, message));
+        }
+        if kind != DriverKind::Namespace {
+            let message = format!(
+                "a workspace of the driver `{kind}` has files of its own; choose the driver `namespace` to work in a \
+                 directory of the host"
+            );
+            return Err(bad(message));
+        }
+        checked_directory(directory).map(Some)
     }
 
     /// Keeps the row before anything is on the machine, so that nothing is left behind that nobody knows.
@@ -113,14 +136,18 @@ impl Core {
             let words = format!("made and started the workspace `{name}` ({id}) from a spare: {held}");
             return told(words, &self.shown(&claimed));
         }
-        let (driver, spec) = (self.driver(row.workspace.driver)?, spec_of(&row));
+        let (driver, spec) = (self.driver(row.workspace.driver)?, self.spec_of(&row));
         let permit = call.narrow(|_| Ok::<_, WorkspaceError>(spec))?;
         let row = if act == Act::Import {
+            if row.workspace.directory.is_some() {
+                return Err(bad("a workspace on a directory of the host brings no files along; leave `directory` out"));
+            }
             let sha256: Digest = part(&caller.arguments, "sha256")?;
             let files = self.staging.open_bytes(&key_of(&caller.principal, &sha256)).await?;
             self.lay_out(row, async { driver.import(permit, files).await }).await?
         } else {
-            self.lay_out(row, async { driver.create(permit).await }).await?
+            let made = self.lay_out(row, async { driver.create(permit).await }).await;
+            self.note_denied(&caller.principal, &caller.trace_id, made).await?
         };
         self.begin(&caller, row, wanted.start).await
     }
@@ -175,6 +202,7 @@ impl Core {
                 ));
             }
         }
+        of_its_own(row)?;
         let (now, root) = (self.clock.now(), caller.principal.root());
         let mut fork = row.clone();
         (fork.owner, fork.made, fork.desired) = (root.label(), false, WorkspaceState::Stopped);
@@ -192,7 +220,7 @@ impl Core {
             alive_because: None,
             ..seen.clone()
         };
-        let what = ForkWorkspace { spec: spec_of(&fork), from: seen.id.clone(), snapshot: wanted.snapshot_id };
+        let what = ForkWorkspace { spec: self.spec_of(&fork), from: seen.id.clone(), snapshot: wanted.snapshot_id };
         let driver = self.driver(seen.driver)?;
         let permit = call.narrow(|_| Ok::<_, WorkspaceError>(what))?;
         let fork = self.lay_out(fork, async { driver.fork(permit).await }).await?;

@@ -13,8 +13,11 @@ mod states;
 
 use reeve_gate::{Permitted, TaskCx, ToolCall};
 use reeve_store::{Quotas, StoreError, StoredWorkspace};
-use reeve_types::workspace::{Isolation, WorkspaceSpec};
-use reeve_types::{Arguments, ProblemCode, ToolOutput, WorkspaceError, WorkspaceId, WorkspaceState};
+use reeve_types::workspace::{HostDirectory, Isolation, WorkspaceSpec};
+use reeve_types::{
+    Arguments, Event, EventType, Principal, ProblemCode, ToolOutput, TraceId, WorkspaceError, WorkspaceId,
+    WorkspaceState,
+};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -78,16 +81,51 @@ fn held_by(isolation: Option<&Isolation>) -> String {
     )
 }
 
-pub(super) fn spec_of(row: &StoredWorkspace) -> WorkspaceSpec {
-    let seen = &row.workspace;
-    WorkspaceSpec {
-        id: seen.id.clone(),
-        tenant: seen.tenant.clone(),
-        owner: seen.owner.clone(),
-        template: seen.template.clone(),
-        limits: seen.limits,
-        egress: seen.egress.clone(),
-        environment: row.environment.clone(),
+/// Refuses to copy files that are the host's: they have no end that Reeve knows, and whoever has them can copy them.
+pub(super) fn of_its_own(row: &StoredWorkspace) -> Result<(), WorkspaceError> {
+    let Some(directory) = &row.workspace.directory else { return Ok(()) };
+    Err(bad(format!("the files of the workspace are the host's, in `{directory}`; copy them there")))
+}
+
+impl Core {
+    /// What the driver is told of a workspace. Where its directory of the host must lie is what holds now.
+    pub(super) fn spec_of(&self, row: &StoredWorkspace) -> WorkspaceSpec {
+        let seen = &row.workspace;
+        let directory = seen.directory.clone().map(|path| HostDirectory {
+            path,
+            within: if row.by_operator { None } else { self.options.tenant_workdirs.confines(&seen.tenant) },
+        });
+        WorkspaceSpec {
+            id: seen.id.clone(),
+            tenant: seen.tenant.clone(),
+            owner: seen.owner.clone(),
+            template: seen.template.clone(),
+            limits: seen.limits,
+            egress: seen.egress.clone(),
+            environment: row.environment.clone(),
+            directory,
+        }
+    }
+
+    /// Writes down that somebody asked for a directory of the host that is not their tenant's.
+    pub(super) async fn note_denied<T>(
+        &self,
+        who: &Principal,
+        trace: &TraceId,
+        done: Result<T, WorkspaceError>,
+    ) -> Result<T, WorkspaceError> {
+        use reeve_gate::Ledger as _;
+        let denied = done.as_ref().err().filter(|error| error.code == ProblemCode::TenantWorkdirDenied);
+        if let Some(error) = denied {
+            let (now, random) = (self.clock.now(), self.clock.random());
+            let mut event = Event::new(EventType::AccessDenied, who.tenant.clone(), trace.clone(), now, random);
+            event.principal = Some(who.clone());
+            event.note = format!("session.action.denied: tenant {}: {}", who.tenant, error.message);
+            if let Err(error) = self.store.record(vec![], vec![event.into()]).await {
+                tracing::error!("a refusal could not be recorded: {error}");
+            }
+        }
+        done
     }
 }
 

@@ -3,7 +3,7 @@
 use reeve_store::StoredWorkspace;
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceState};
 
-use super::{Call, Done, inside, spec_of, told};
+use super::{Call, Done, inside, of_its_own, told};
 use crate::workspaces::access::is_platform;
 use crate::workspaces::{Core, lock};
 
@@ -15,6 +15,7 @@ impl Core {
             return Err(WorkspaceError::new(ProblemCode::Forbidden, message));
         }
         let seen = &row.workspace;
+        of_its_own(row)?;
         let driver = self.driver(seen.driver)?;
         if driver.found().await?.iter().any(|found| found.workspace == seen.id && found.files) {
             let message = format!("the workspace `{}` has its files; nothing was put back", seen.name);
@@ -35,7 +36,7 @@ impl Core {
         if !self.found_in(row, rests, seen.problem.clone()).await {
             return Err(WorkspaceError::new(ProblemCode::Conflict, "the workspace changed meanwhile; begin again"));
         }
-        let permit = call.narrow(|_| Ok::<_, WorkspaceError>(spec_of(row)))?;
+        let permit = call.narrow(|_| Ok::<_, WorkspaceError>(self.spec_of(row)))?;
         driver.import(permit, files).await?;
         // Frozen copies are no part of a backup.
         for snapshot in self.store.snapshots(&seen.tenant, &seen.id, true).await.map_err(inside)? {

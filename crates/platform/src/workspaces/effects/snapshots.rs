@@ -6,7 +6,7 @@ use reeve_types::workspace::Snapshot;
 use reeve_types::{ProblemCode, SnapshotId, WorkspaceError, WorkspaceState};
 use serde_json::json;
 
-use super::{Call, Done, elsewhere, inside, part, told};
+use super::{Call, Done, elsewhere, inside, of_its_own, part, told};
 use crate::workspaces::Core;
 use crate::workspaces::tools::Act;
 use crate::workspaces::wanted::checked_name;
@@ -14,6 +14,7 @@ use crate::workspaces::wanted::checked_name;
 impl Core {
     pub(super) async fn snapshot(&self, call: Call, row: &StoredWorkspace) -> Done {
         let seen = &row.workspace;
+        of_its_own(row)?;
         let name = checked_name(&part::<String>(&call.call().arguments, "name")?)?.to_owned();
         let known = self.store.snapshots(&seen.tenant, &seen.id, true).await.map_err(inside)?;
         if known.len() >= self.options.snapshots_max as usize {

@@ -7,7 +7,7 @@ use reeve_store::{Altered, StoredWorkspace};
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceState};
 use serde_json::{Value, json};
 
-use super::{Call, Done, held_by, inside, read, spec_of, told};
+use super::{Call, Done, held_by, inside, read, told};
 use crate::workspaces::access::{is_platform, settled};
 use crate::workspaces::options::within_maximum;
 use crate::workspaces::wanted::{checked_description, checked_name};
@@ -39,8 +39,10 @@ impl Core {
                 (row.desired, row.workspace.problem) = (WorkspaceState::Running, None);
             })
             .await?;
-        let permit = call.narrow(|_| Ok::<_, WorkspaceError>(spec_of(&row)))?;
-        let isolation = match driver.start(permit).await {
+        let (who, trace) = (call.call().principal.clone(), call.call().trace_id.clone());
+        let permit = call.narrow(|_| Ok::<_, WorkspaceError>(self.spec_of(&row)))?;
+        let started = driver.start(permit).await;
+        let isolation = match self.note_denied(&who, &trace, started).await {
             Ok(isolation) => isolation,
             Err(error) => return Err(self.broke(&row, error).await),
         };
@@ -95,7 +97,8 @@ impl Core {
             self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&seen.id);
             lock(&self.uses).remove(&seen.id);
             self.changed(&row, WorkspaceEvent::Gone { id: seen.id.clone() });
-            return told(format!("removed the workspace `{}` for good", seen.name), &json!({ "purged": true }));
+            let words = format!("removed the workspace `{}` for good{}", seen.name, left_on_host(&row));
+            return told(words, &json!({ "purged": true }));
         }
         let until = self.clock.now().checked_add(self.options.keep_deleted).unwrap_or(jiff::Timestamp::MAX);
         let row = self
@@ -103,7 +106,7 @@ impl Core {
                 row.workspace.purged_at = row.workspace.purged_at.or(Some(until));
             })
             .await?;
-        told(format!("deleted the workspace `{}`", row.workspace.name), &self.shown(&row))
+        told(format!("deleted the workspace `{}`{}", row.workspace.name, left_on_host(&row)), &self.shown(&row))
     }
 
     pub(super) async fn restore(&self, row: &StoredWorkspace) -> Done {
@@ -157,4 +160,10 @@ impl Core {
         });
         matches!(altered.await, Ok(Altered::Done(_)))
     }
+}
+
+/// What deleting did not touch, for the record.
+fn left_on_host(row: &StoredWorkspace) -> String {
+    let directory = row.workspace.directory.as_ref();
+    directory.map(|path| format!("; the files in `{path}` stay on the host as they are")).unwrap_or_default()
 }
