@@ -112,7 +112,7 @@ impl RelayMeter for Spending {
 fn micro(dollars: f64) -> Option<u64> {
     let millionths = (dollars * 1e6).round();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
-    (millionths.is_finite() && (0.0..1e15).contains(&millionths)).then(|| millionths as u64)
+    (millionths.is_finite() && (0.0..1e15).contains(&millionths)).then_some(millionths as u64)
 }
 
 #[cfg(test)]
