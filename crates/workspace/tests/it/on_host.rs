@@ -62,7 +62,7 @@ async fn both_sides_change_what_the_other_made() {
     let isolation = actor.begin(&spec).await;
     assert_eq!((isolation.disk.as_str(), isolation.own_user, isolation.seccomp), ("host", false, true));
     assert_eq!(actor.told(&spec.id, &["cat", "note"]).await, "project");
-    assert_eq!(actor.told(&spec.id, &["ls", "-A"]).await, "note", "no template's files are put there");
+    assert_eq!(actor.told(&spec.id, &["ls", "-A"]).await, ".reeve-trash\nnote", "no template's files are put there");
     assert_eq!(actor.told(&spec.id, &["id", "-u"]).await, "1000");
 
     actor
