@@ -55,6 +55,9 @@ pub struct ModelVariables {
     pub path: &'static str,
     /// What else it has to be told to ask there.
     pub also: &'static [(&'static str, &'static str)],
+    /// Arguments that say so to a program which takes no variable for it. `{address}` and `{model}` stand for what they
+    /// say; an argument with a model is left out where there is none.
+    pub arguments: &'static [&'static str],
 }
 
 impl ModelVariables {
@@ -66,7 +69,12 @@ impl ModelVariables {
             Speech::Gemini => ("GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "GEMINI_MODEL", ""),
         };
         let (base_url, api_key, model) = (Some(base_url), Some(api_key), Some(model));
-        Self { base_url, api_key, model, speech: Some(speech), path, also: &[] }
+        Self { base_url, api_key, model, speech: Some(speech), path, also: &[], arguments: &[] }
+    }
+
+    /// Whether the agent is told of its model when it is started.
+    pub fn tells_model(&self) -> bool {
+        self.model.is_some() || self.arguments.iter().any(|argument| argument.contains("{model}"))
     }
 
     /// Whether somebody has set where the agent asks, or with which key.

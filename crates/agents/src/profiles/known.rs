@@ -64,10 +64,25 @@ fn goose() -> Profile {
     }
 }
 
+/// Codex takes an address from its configuration only. In what is written there, names stand between quotes.
+const CODEX_CONFIG: &[&str] = &[
+    "--config=model_provider=\"reeve\"",
+    "--config=model_providers.reeve.name=\"reeve\"",
+    "--config=model_providers.reeve.base_url=\"{address}\"",
+    "--config=model_providers.reeve.env_key=\"OPENAI_API_KEY\"",
+    "--config=model_providers.reeve.wire_api=\"responses\"",
+    "--config=model=\"{model}\"",
+];
+
 fn codex() -> Profile {
     Profile {
         variable_prefixes: names(&["CODEX_", "OPENAI_"]),
-        model: ModelVariables { model: None, ..ModelVariables::usual(Speech::Openai) },
+        model: ModelVariables {
+            base_url: None,
+            model: None,
+            arguments: CODEX_CONFIG,
+            ..ModelVariables::usual(Speech::Openai)
+        },
         ..profile("codex", "Codex", &["codex-acp"], "npm install -g @zed-industries/codex-acp")
     }
 }

@@ -39,7 +39,7 @@ impl Agent {
 
     /// Whether it hears of its model in its environment.
     pub(super) fn is_told_its_model(&self, relayed: Option<&Relayed>) -> bool {
-        self.model_variables(relayed).model.is_some()
+        self.model_variables(relayed).tells_model()
     }
 
     /// Why it cannot be started here, and what to do. `looks` says whether workspaces see this machine's programs.
@@ -102,13 +102,22 @@ impl Agent {
         model: Option<&str>,
         looks: bool,
     ) -> Result<(Vec<String>, BTreeMap<String, String>), String> {
-        let argv = if looks { self.program()? } else { self.profile.argv.clone() };
+        let mut argv = if looks { self.program()? } else { self.profile.argv.clone() };
         let mut set = BTreeMap::new();
         if let Some((door, relayed)) = door {
             let variables = self.model_variables(Some(relayed));
             let wanted = model.map(|model| of_provider(relayed, model).unwrap_or(model).to_owned());
             let model = wanted.or_else(|| self.model.clone()).or_else(|| relayed.model.clone());
             let address = format!("http://127.0.0.1:{}{}", door.port, variables.path);
+            // What stands between quotes must not end them.
+            let plain = |model: &&String| !model.contains(['"', '\\']) && !model.contains(char::is_control);
+            for argument in variables.arguments {
+                match model.as_ref().filter(plain) {
+                    Some(model) => argv.push(argument.replace("{address}", &address).replace("{model}", model)),
+                    None if argument.contains("{model}") => {}
+                    None => argv.push(argument.replace("{address}", &address)),
+                }
+            }
             let told = [
                 (variables.base_url, Some(address)),
                 (variables.api_key, Some(door.token.expose_secret().to_owned())),
@@ -203,10 +212,25 @@ mod tests {
         for (wanted, told) in [("house/m-3", "m-3"), ("m-3", "m-3"), ("other/m-3", "other/m-3")] {
             assert_eq!(environment(Some(wanted))["OPENAI_MODEL"], told, "the session's model comes first");
         }
-        assert!(mine.is_told_its_model(Some(&relayed)) && !agent("codex", "").is_told_its_model(Some(&relayed)));
+        assert!(mine.is_told_its_model(Some(&relayed)));
         let environment = environment(None);
         assert_eq!(environment["OPENAI_BASE_URL"], "http://127.0.0.1:4000/v1");
         assert_eq!(environment["OPENAI_MODEL"], "m-2");
+    }
+
+    #[test]
+    fn a_program_that_takes_no_variable_is_told_by_its_arguments() {
+        let codex = agent("codex", "");
+        let relayed = codex.provider(&house(Speech::Openai), None).expect("a provider").expect("a relayed one");
+        let argv = |model| codex.launch(Some((&door(), &relayed)), &[], model, false).expect("a launch").0;
+        let told = argv(Some("house/gpt-x"));
+        assert_eq!(told.first().map(String::as_str), Some("codex-acp"));
+        assert!(told.contains(&"--config=model_providers.reeve.base_url=\"http://127.0.0.1:4000/v1\"".to_owned()));
+        assert!(told.contains(&"--config=model=\"gpt-x\"".to_owned()) && codex.is_told_its_model(Some(&relayed)));
+        let told = argv(Some("x\" y"));
+        assert!(!told.iter().any(|argument| argument.starts_with("--config=model=")), "{told:?}");
+        let own = agent("codex", "[agent.codex]\nenv = {OPENAI_API_KEY = 'k'}");
+        assert_eq!(own.launch(None, &[], None, false).expect("a launch").0, ["codex-acp"], "with a model of its own");
     }
 
     #[test]
