@@ -40,17 +40,18 @@ enum Step {
     Finished,
 }
 
+/// In the order in which sessions are brought there: those that hold up a statement come last, for it gives up in time.
 const STEPS: [Step; 10] = [
     Step::Accepted,
     Step::Asked,
     Step::Speaking,
-    Step::Looking,
     Step::Pending,
     Step::Approving,
-    Step::Executing,
-    Step::Committing,
     Step::Resulted,
     Step::Finished,
+    Step::Looking,
+    Step::Executing,
+    Step::Committing,
 ];
 
 /// The table that is written, with two places at which a row can be held up: as it is inserted, and as it is committed.
@@ -192,7 +193,7 @@ impl World {
         if !matches!(step, Step::Finished) {
             self.model.hold(&talk.words());
         }
-        if step != Step::Accepted {
+        if !matches!(step, Step::Accepted | Step::Looking) {
             self.prompt(server, &talk);
         }
         talk
@@ -211,6 +212,7 @@ impl World {
             Step::Asked => return asked(0),
             Step::Speaking => return drop(talk.follower.until("delta")),
             Step::Looking => {
+                self.prompt(server, talk);
                 let waits = "select count(*) from pg_locks where not granted and relation = 'watched'::regclass";
                 return eventually(|| (self.console.count(waits) == 1).then_some(()));
             }

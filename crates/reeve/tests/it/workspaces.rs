@@ -1,6 +1,7 @@
 //! Workspaces on a real server with real namespaces: from the command line, and through kills at any moment.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::Output;
 use std::time::Duration;
@@ -105,6 +106,32 @@ fn a_workspace_is_made_used_rested_and_removed_with_commands() {
 
     let verdict = server.post("/api/v1/audit/verify", &json!({})).expect(200);
     assert_eq!(verdict["valid"], true, "{verdict}");
+    drop((server, cleared));
+}
+
+#[test]
+fn a_program_whose_follower_goes_away_is_ended_and_that_is_no_failure() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let id = create(&server, "left", "base");
+    let following = reqwest::blocking::Client::new()
+        .post(format!("{}/api/v1/workspaces/{id}/executions", server.url))
+        .bearer_auth(server.token())
+        .header("accept", "text/event-stream")
+        .json(&json!({"argv": ["sleep", "600"]}))
+        .send()
+        .expect("a stream");
+    let begun = BufReader::new(following).lines().map_while(Result::ok).find(|line| line.contains("\"start\""));
+    assert!(begun.is_some(), "it began, and nobody follows it any more");
+    let record = eventually(|| {
+        let ended = "/api/v1/events?event_type=tool_execution&tool_name=workspace_execute";
+        server.get(ended).expect(200).as_array().and_then(|found| found.first().cloned())
+    });
+    assert_eq!(record["outcome"]["status"], "success", "{record}");
+    assert!(record["tool"]["result"].as_str().is_some_and(|words| words.contains("nobody followed it")), "{record}");
+    let programs = run(&server, &id, &["sh", "-c", "cat /proc/*/cmdline | tr '\\0' ' '"]);
+    assert!(!programs["stdout"].as_str().unwrap_or_default().contains("sleep 600"), "{programs}");
     drop((server, cleared));
 }
 

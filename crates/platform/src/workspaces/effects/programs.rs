@@ -73,7 +73,10 @@ impl Core {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = cx.cancelled().cancelled() => return Err(ended("the server is stopping")),
-                () = follow.closed(), if followed => return Err(ended("nobody follows it any more")),
+                // Whoever began it went away, which is how it is stopped where it has told no id yet: no fault of anything.
+                () = follow.closed(), if followed => {
+                    return told("the program was ended: nobody followed it any more".to_owned(), &serde_json::Value::Null);
+                }
             };
             let Some(event) = event else { return Err(ended("the workspace stopped telling of it")) };
             self.touch(&workspace, Use::Execution);
