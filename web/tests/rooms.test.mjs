@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { account, barriers, caller, signInLink, visit } from './visit.mjs';
+import { account, answerLinks, barriers, caller, signInLink, visit } from './visit.mjs';
 
 const DORA = 'dora@example.com';
 const name = 'garden';
@@ -142,6 +142,43 @@ describe('approvals', () => {
     await person.go('/workspaces');
     await page.getByRole('tab', { name: /^Deleted/ }).click();
     await row(kept).getByText('Deleted').waitFor();
+  });
+});
+
+describe('a link that answers', () => {
+  let phone;
+  let question;
+  let links;
+
+  before(async () => {
+    const made = await (await dora('POST', '/workspaces', { name: `${kept} two`, template: 'base', tags: ['kept'] })).json();
+    question = await (await dora('DELETE', `/workspaces/${made.id}`)).json();
+    links = await answerLinks(question.approval_id);
+    phone = await visit({ viewport: { width: 390, height: 844 } });
+  });
+
+  after(async () => phone?.close());
+
+  it('shows the question to who is not signed in, and does nothing by itself', async () => {
+    await phone.page.goto(links.deny);
+    await phone.page.getByRole('button', { name: 'Deny' }).waitFor();
+    assert.ok(!/[{}]/.test(await phone.page.locator('main').innerText()), 'no JSON where a person reads');
+    assert.deepEqual(await barriers(phone.page), []);
+    const still = await (await dora('GET', `/approvals/${question.approval_id}`)).json();
+    assert.equal(still.status, 'pending');
+  });
+
+  it('answers with one more click, and only once', async () => {
+    await phone.page.goto(links.approve);
+    await phone.page.getByLabel('Reason', { exact: true }).fill('from a phone');
+    await phone.page.getByRole('button', { name: 'Approve' }).click();
+    await phone.page.getByText('You can close this page').waitFor();
+    const settled = await (await dora('GET', `/approvals/${question.approval_id}`)).json();
+    assert.equal(settled.status, 'approved');
+    assert.equal(settled.resolution_reason, 'from a phone');
+    await phone.page.reload();
+    await phone.page.getByText('there is nothing left to answer').waitFor();
+    assert.deepEqual(await barriers(phone.page), []);
   });
 });
 

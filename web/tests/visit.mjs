@@ -29,6 +29,11 @@ export async function signInLink(email) {
   return (await reeve(data, ['sign-in-link', ...(email ? [email] : [])])).link;
 }
 
+/** The links with which the administrator answers one question, on any device. */
+export async function answerLinks(approval) {
+  return reeve(data, ['approvals', 'link', approval]);
+}
+
 /** Calls the API as another program of the same person. */
 export async function caller(email) {
   const login = await fetch(`${server}/api/v1/auth/login`, {

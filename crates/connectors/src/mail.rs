@@ -87,8 +87,30 @@ impl Mailer {
 
     /// Sends one letter to every receiver.
     pub async fn send(&self, subject: &str, text: &str) -> Result<(), MailError> {
+        self.deliver(&self.to, subject, text).await
+    }
+
+    /// Sends one letter to these people only.
+    ///
+    /// # Errors
+    ///
+    /// One of them is no mail address, or the server did not take the letter.
+    pub async fn send_to<'a>(
+        &self,
+        receivers: impl IntoIterator<Item = &'a str>,
+        subject: &str,
+        text: &str,
+    ) -> Result<(), MailError> {
+        let receivers: Vec<Mailbox> = receivers
+            .into_iter()
+            .map(|text| text.parse().map_err(|_| MailError::BadAddress(text.to_owned())))
+            .collect::<Result<_, _>>()?;
+        self.deliver(&receivers, subject, text).await
+    }
+
+    async fn deliver(&self, receivers: &[Mailbox], subject: &str, text: &str) -> Result<(), MailError> {
         let mut message = Message::builder().from(self.from.clone()).subject(subject).header(ContentType::TEXT_PLAIN);
-        for receiver in &self.to {
+        for receiver in receivers {
             message = message.to(receiver.clone());
         }
         let letter = message.body(text.to_owned()).map_err(MailError::Letter)?;

@@ -132,19 +132,8 @@ impl Platform {
     async fn answerable(&self, caller: &Principal, id: &ApprovalId, reason: &str) -> Result<Approval, PlatformError> {
         check_reason(reason)?;
         let approval = self.approval(&caller.tenant, id).await?;
-        if has_a_hand_in(caller, &approval.requester) && !is_asked(caller, &approval) {
-            return Err(PlatformError::OwnRequest { who: approval.requester.label() });
-        }
-        if chain(caller).any(|being| being.kind == PrincipalKind::Agent) {
-            let roles = vec!["a person who answers without an agent".to_owned()];
-            return Err(PlatformError::NotAnApprover { who: caller.label(), roles });
-        }
-        if approval.status != ApprovalStatus::Pending {
-            return Err(PlatformError::Conflict(format!(
-                "approval `{id}` is {} and can no longer be answered",
-                approval.status
-            )));
-        }
+        not_their_own(caller, &approval)?;
+        still_open(&approval)?;
         Ok(approval)
     }
 
@@ -297,6 +286,33 @@ fn check_reason(reason: &str) -> Result<(), PlatformError> {
         return Err(PlatformError::Invalid(format!("the reason is longer than {REASON_BYTES_MAX} bytes")));
     }
     Ok(())
+}
+
+/// Whether somebody may answer a question as it stands.
+pub(crate) fn may_answer(caller: &Principal, approval: &Approval) -> Result<(), PlatformError> {
+    not_their_own(caller, approval)?;
+    still_open(approval)?;
+    approver_role(caller, approval).map(|_| ())
+}
+
+/// Nobody answers for their own act, and no agent answers at all.
+fn not_their_own(caller: &Principal, approval: &Approval) -> Result<(), PlatformError> {
+    if has_a_hand_in(caller, &approval.requester) && !is_asked(caller, approval) {
+        return Err(PlatformError::OwnRequest { who: approval.requester.label() });
+    }
+    if chain(caller).any(|being| being.kind == PrincipalKind::Agent) {
+        let roles = vec!["a person who answers without an agent".to_owned()];
+        return Err(PlatformError::NotAnApprover { who: caller.label(), roles });
+    }
+    Ok(())
+}
+
+fn still_open(approval: &Approval) -> Result<(), PlatformError> {
+    if approval.status == ApprovalStatus::Pending {
+        return Ok(());
+    }
+    let (id, status) = (&approval.approval_id, approval.status);
+    Err(PlatformError::Conflict(format!("approval `{id}` is {status} and can no longer be answered")))
 }
 
 /// A being and everyone it acts for.

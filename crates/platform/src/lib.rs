@@ -7,6 +7,7 @@
 
 pub mod accounts;
 pub mod actions;
+pub mod answer_links;
 pub mod approvals;
 pub mod backup;
 pub mod clusters;

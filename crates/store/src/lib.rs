@@ -17,6 +17,7 @@ mod deliveries;
 mod events;
 mod keys;
 mod ledger;
+mod lists;
 mod lock;
 mod project;
 mod readers;
@@ -130,6 +131,7 @@ pub struct Store {
     dir: Arc<Path>,
     log_key: Arc<VerifyingKey>,
     known_keys: Arc<keys::KnownKeys>,
+    lists: Arc<lists::Lists>,
     clock: Arc<dyn Clock>,
     _lock: Arc<lock::DirectoryLock>,
 }
@@ -148,8 +150,17 @@ impl Store {
         let (published, _) = broadcast::channel(4096);
         let writer = writer::start(audit, state, key, Arc::clone(&clock), published.clone())?;
         let readers = Arc::new(readers::Readers::new(dir.join(STATE_FILE), dir.join(AUDIT_FILE)));
-        let known_keys = Arc::default();
-        Ok(Self { writer, readers, published, dir: dir.into(), log_key, known_keys, clock, _lock: lock })
+        Ok(Self {
+            writer,
+            readers,
+            published,
+            dir: dir.into(),
+            log_key,
+            known_keys: Arc::default(),
+            lists: Arc::default(),
+            clock,
+            _lock: lock,
+        })
     }
 
     /// The data directory.

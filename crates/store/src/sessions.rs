@@ -2,6 +2,7 @@
 //! change is, and keeps the row that follows from them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use reeve_types::model::Usage;
@@ -89,7 +90,7 @@ pub enum SessionChange<T> {
 }
 
 /// Which sessions to list.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct SessionFilter {
     /// Whose: `user:alice`. Everybody's of the tenant when absent.
     pub owner: Option<String>,
@@ -226,8 +227,19 @@ impl Store {
     }
 
     /// Sessions of a tenant, newest first.
-    pub async fn sessions(&self, tenant: &TenantId, filter: SessionFilter) -> Result<Vec<StoredSession>, StoreError> {
-        let tenant = tenant.clone();
+    pub async fn sessions(&self, tenant: &TenantId, filter: SessionFilter) -> Result<Arc<[StoredSession]>, StoreError> {
+        let commits = self.writer.commits();
+        let wanted = (tenant.clone(), filter);
+        if let Some(list) = self.lists.get(&wanted, commits) {
+            return Ok(list);
+        }
+        let (tenant, filter) = wanted.clone();
+        let list: Arc<[StoredSession]> = self.listed(tenant, filter).await?.into();
+        self.lists.keep(wanted, commits, &list);
+        Ok(list)
+    }
+
+    async fn listed(&self, tenant: TenantId, filter: SessionFilter) -> Result<Vec<StoredSession>, StoreError> {
         self.read(move |db| {
             let mut statement = db.prepare_cached(
                 "SELECT body FROM sessions

@@ -4,6 +4,7 @@
 //! first the log (with fsync), then the state. Nobody is answered before the commit. When the log cannot commit,
 //! everything in the batch is undone and refused.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -51,9 +52,16 @@ enum Job {
 pub(crate) struct Handle {
     jobs: Sender<Job>,
     trouble: Arc<Mutex<Option<String>>>,
+    commits: Arc<AtomicU64>,
 }
 
 impl Handle {
+    /// How many transactions with work of others on the state have committed. Counted after the commit and before anybody is told of it, so
+    /// what was read after so many of them is still so while the number is the same.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
     pub(crate) async fn record(
         &self,
         expect: Vec<Expectation>,
@@ -132,6 +140,7 @@ pub(crate) fn start(
     project::catch_up(&audit, &state)?;
     let (jobs, waiting) = mpsc::channel();
     let trouble = Arc::new(Mutex::new(None));
+    let commits = Arc::new(AtomicU64::new(0));
     let writer = Writer {
         audit,
         state,
@@ -144,12 +153,13 @@ pub(crate) fn start(
         sign_failing: false,
         behind: false,
         trouble: Arc::clone(&trouble),
+        commits: Arc::clone(&commits),
     };
     std::thread::Builder::new()
         .name("store-writer".to_owned())
         .spawn(move || writer.run(&waiting))
         .map_err(|source| StoreError::File { path: "the writer thread".into(), source })?;
-    Ok(Handle { jobs, trouble })
+    Ok(Handle { jobs, trouble, commits })
 }
 
 struct Writer {
@@ -168,6 +178,7 @@ struct Writer {
     /// Whether records are on disk that the state does not know.
     behind: bool,
     trouble: Arc<Mutex<Option<String>>>,
+    commits: Arc<AtomicU64>,
 }
 
 type Reply = oneshot::Sender<Result<Vec<Recorded>, LedgerError>>;
@@ -272,6 +283,9 @@ impl Writer {
             self.follow()?;
             if batch.finishes.is_empty() { Ok(()) } else { Err(error) }
         });
+        if durable_state {
+            self.commits.fetch_add(1, Ordering::Release);
+        }
         self.tell(batch, state);
     }
 

@@ -161,7 +161,7 @@ pub(crate) async fn sign_in_link(
 }
 
 /// How this server is reached: as it was configured, or as the caller reached it.
-fn here(base_url: Option<&str>, headers: &HeaderMap) -> String {
+pub(super) fn here(base_url: Option<&str>, headers: &HeaderMap) -> String {
     if let Some(base) = base_url {
         return base.trim_end_matches('/').to_owned();
     }

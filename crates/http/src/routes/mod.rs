@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod actions;
 pub(crate) mod agents;
+pub(crate) mod answer_links;
 pub(crate) mod approvals;
 pub(crate) mod archive;
 pub(crate) mod audit;
@@ -128,6 +129,9 @@ fn answering(routes: Routes) -> Routes {
         .api(Permission::Approve, routes!(approvals::deny))
         .api(Permission::Cancel, routes!(approvals::cancel))
         .api(Permission::Look, routes!(approvals::create))
+        .api(Permission::Approve, routes!(answer_links::make))
+        .api(Permission::Public, routes!(answer_links::look))
+        .api(Permission::Public, routes!(answer_links::answer))
         .api(Permission::Look, routes!(decisions::list))
         .api(Permission::Look, routes!(decisions::show))
         .api(Permission::Approve, routes!(decisions::resolve))

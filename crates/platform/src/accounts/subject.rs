@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use reeve_store::StoredAccount;
-use reeve_types::{AccountId, AuthMethod, KeyId, Principal, PrincipalKind, TenantId};
+use reeve_types::{AccountId, AuthMethod, KeyId, LoginId, Principal, PrincipalKind, TenantId};
 
 use super::AccountError;
 use crate::identity::Identity;
@@ -79,6 +79,22 @@ impl Person {
 }
 
 impl Identity {
+    /// Who it is that proved themselves with a login, a key or the users file; `None` for programs of the users file, and
+    /// for callers who were taken at their word.
+    pub async fn subject(
+        &self,
+        principal: &Principal,
+        key: Option<&KeyId>,
+        login: Option<&LoginId>,
+    ) -> Result<Option<Subject>, AccountError> {
+        if let Some(login) = login {
+            let held = self.accounts().login(login).await?;
+            return Ok(held.and_then(|login| login.subject.parse().ok()));
+        }
+        let of_file = principal.auth_method == AuthMethod::ApiKey && principal.kind == PrincipalKind::User;
+        Ok(key.cloned().map(Subject::Key).or_else(|| of_file.then(|| Subject::FileUser(principal.id.clone()))))
+    }
+
     /// The person whom a login of a tenant speaks for. `None` when the account is switched off, the key was taken back,
     /// or the name no longer stands in the users file.
     pub async fn person(&self, subject: &Subject, tenant: &TenantId) -> Result<Option<Person>, AccountError> {

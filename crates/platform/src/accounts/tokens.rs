@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use reeve_types::{LoginId, TenantId};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -19,6 +20,8 @@ const ISSUER: &str = "reeve";
 /// Whom they are for.
 const AUDIENCE: &str = "reeve-api";
 const ALGORITHM: &str = "HS256";
+/// Longest token that is looked at, in bytes.
+const SIGNED_BYTES_MAX: usize = 4096;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -71,10 +74,25 @@ impl Accounts {
             tenant: tenant.clone(),
             lgn: login.clone(),
         };
+        Ok((self.sign(&claims)?, seconds))
+    }
+
+    /// Signs claims of any kind with the secret in force. Each kind says in its `aud` what it is for, so that none is taken
+    /// for another.
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> Result<String, AccountError> {
         let secrets = self.parts.secrets.all();
         let secret =
             secrets.first().ok_or_else(|| AccountError::Secret("there is no secret to sign with".to_owned()))?;
-        Ok((signed(&claims, secret)?, seconds))
+        signed(claims, secret)
+    }
+
+    /// Claims that one of the secrets in force signed, or the one before, which signs nothing new. When they end and what
+    /// they are for is the caller's to check.
+    pub(crate) fn read_signed<C: DeserializeOwned>(&self, token: &str) -> Option<C> {
+        if token.len() > SIGNED_BYTES_MAX {
+            return None;
+        }
+        verified(token, &self.parts.secrets.all()).map(|(claims, _)| claims)
     }
 
     /// What an access token says, when one of the secrets in force signed it and its time is not over.
@@ -82,7 +100,7 @@ impl Accounts {
         let now = self.now().as_second();
         let lifetime = self.options().token_lifetime;
         let secrets = self.parts.secrets.all();
-        let (claims, secret) = verified(token, &secrets).ok_or(IdentityError::BadToken)?;
+        let (claims, secret) = verified::<Claims>(token, &secrets).ok_or(IdentityError::BadToken)?;
         if claims.iss != ISSUER || claims.aud != AUDIENCE || outlived(secret, now, lifetime) {
             return Err(IdentityError::BadToken);
         }
@@ -98,7 +116,7 @@ impl Accounts {
     }
 }
 
-fn signed(claims: &Claims, secret: &Secret) -> Result<String, AccountError> {
+fn signed(claims: &impl Serialize, secret: &Secret) -> Result<String, AccountError> {
     let header = Header { alg: ALGORITHM.to_owned(), typ: "JWT".to_owned(), kid: secret.kid.clone() };
     let broke_off = |error: serde_json::Error| AccountError::BrokeOff(error.to_string());
     let header = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&header).map_err(broke_off)?);
@@ -109,7 +127,7 @@ fn signed(claims: &Claims, secret: &Secret) -> Result<String, AccountError> {
     Ok(format!("{text}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
 }
 
-fn verified<'s>(token: &str, secrets: &'s [Secret]) -> Option<(Claims, &'s Secret)> {
+fn verified<'s, C: DeserializeOwned>(token: &str, secrets: &'s [Secret]) -> Option<(C, &'s Secret)> {
     let (text, signature) = token.rsplit_once('.')?;
     let (header, body) = text.split_once('.')?;
     let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;

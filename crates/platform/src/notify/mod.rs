@@ -5,6 +5,7 @@
 
 pub mod wording;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -92,7 +93,21 @@ pub trait Channel: Send + Sync {
 
     /// Tells. An error is a sentence that names no secret; it is tried again later.
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), String>>;
+
+    /// The addresses of people to whom this channel speaks one by one.
+    fn receivers(&self) -> &[String] {
+        &[]
+    }
+
+    /// The same with links, `(yes, no)`, for those of the receivers who can answer with one click.
+    fn tell_with_links<'a>(&'a self, notice: &'a Notice, links: &'a Links) -> BoxFuture<'a, Result<(), String>> {
+        let _ = links;
+        self.tell(notice)
+    }
 }
+
+/// By address: a link that says yes and one that says no.
+pub type Links = BTreeMap<String, (String, String)>;
 
 /// What became of tries to tell people, for metrics; they start at zero with the process.
 #[derive(Debug)]
@@ -257,7 +272,13 @@ impl Platform {
             reeve.notice.attempt = i64::from(delivery.attempts) + 1,
         );
         let began = Instant::now();
-        let told = match tokio::time::timeout(TRY_LIMIT, channel.tell(&notice)).instrument(span.clone()).await {
+        // Made at this moment and never stored: whoever reads the outbox cannot answer for anybody.
+        let links = match notice.event_type {
+            NoticeKind::ApprovalCreated => self.links_for(channel.receivers(), &notice.approval_id).await,
+            NoticeKind::ApprovalResolved => Links::new(),
+        };
+        let telling = channel.tell_with_links(&notice, &links);
+        let told = match tokio::time::timeout(TRY_LIMIT, telling).instrument(span.clone()).await {
             Ok(told) => told,
             Err(_) => Err(format!("no answer within {} s", TRY_LIMIT.as_secs())),
         };

@@ -104,6 +104,14 @@ pub fn letter(notice: &Notice) -> String {
     lines.join("\n")
 }
 
+/// The text of a letter to somebody who can answer with a link.
+pub fn letter_with_links(notice: &Notice, approve: &str, deny: &str) -> String {
+    format!(
+        "{}\n\nOr answer as yourself with one of these; each works once, and whoever has it answers as you:\n\n  Approve  {approve}\n\n  Deny     {deny}\n",
+        letter(notice)
+    )
+}
+
 /// Slack's three special characters, so that an argument cannot become a link or a mention.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")

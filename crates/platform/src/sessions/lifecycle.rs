@@ -221,11 +221,12 @@ impl Sessions {
         }
         let limit = if filter.limit == 0 { 50 } else { filter.limit.min(200) };
         filter.limit = limit + 1;
-        let mut rows = self.platform.store().sessions(&caller.tenant, filter).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next_cursor = more.then(|| rows.last().map(|row| row.session.id.clone())).flatten();
-        Ok(SessionPage { sessions: rows.into_iter().map(|row| row.session).collect(), next_cursor })
+        let rows = self.platform.store().sessions(&caller.tenant, filter).await?;
+        let page = rows.get(..limit);
+        let next_cursor =
+            page.and_then(|page| page.last()).filter(|_| rows.len() > limit).map(|row| row.session.id.clone());
+        let sessions = page.unwrap_or(&rows).iter().map(|row| row.session.clone()).collect();
+        Ok(SessionPage { sessions, next_cursor })
     }
 
     /// Says other things of a session.

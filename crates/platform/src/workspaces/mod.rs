@@ -14,8 +14,8 @@ mod options;
 mod programs;
 mod spares;
 mod staging;
-mod tending;
 mod tenant_workdirs;
+mod tending;
 mod tools;
 mod wanted;
 

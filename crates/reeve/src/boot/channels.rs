@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use reeve_connectors::{MailSettings, Mailer, Webhook};
-use reeve_platform::notify::{Channel, Notice, wording};
+use reeve_platform::notify::{Channel, Links, Notice, wording};
 use reeve_types::secret::ExposeSecret as _;
 
 use crate::config::NotifyConfig;
@@ -27,7 +27,7 @@ pub(super) fn of(config: &NotifyConfig) -> anyhow::Result<Vec<Arc<dyn Channel>>>
             to: smtp.to.clone(),
         })
         .context("notify.smtp cannot be used")?;
-        channels.push(Arc::new(MailChannel(mailer)));
+        channels.push(Arc::new(MailChannel { mailer, receivers: smtp.to.clone() }));
     }
     Ok(channels)
 }
@@ -45,7 +45,10 @@ impl Channel for WebhookChannel {
     }
 }
 
-struct MailChannel(Mailer);
+struct MailChannel {
+    mailer: Mailer,
+    receivers: Vec<String>,
+}
 
 impl Channel for MailChannel {
     fn name(&self) -> &'static str {
@@ -54,6 +57,32 @@ impl Channel for MailChannel {
 
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<(), String>> {
         let (subject, text) = (wording::subject(notice), wording::letter(notice));
-        Box::pin(async move { self.0.send(&subject, &text).await.map_err(|error| error.to_string()) })
+        Box::pin(async move { self.mailer.send(&subject, &text).await.map_err(|error| error.to_string()) })
+    }
+
+    fn receivers(&self) -> &[String] {
+        &self.receivers
+    }
+
+    /// Who can answer with a link gets a letter of their own; the others get one together.
+    fn tell_with_links<'a>(&'a self, notice: &'a Notice, links: &'a Links) -> BoxFuture<'a, Result<(), String>> {
+        if links.is_empty() {
+            return self.tell(notice);
+        }
+        Box::pin(async move {
+            let subject = wording::subject(notice);
+            for (receiver, (approve, deny)) in links {
+                let text = wording::letter_with_links(notice, approve, deny);
+                let sent = self.mailer.send_to([receiver.as_str()], &subject, &text).await;
+                sent.map_err(|error| error.to_string())?;
+            }
+            let others: Vec<&str> =
+                self.receivers.iter().map(String::as_str).filter(|address| !links.contains_key(*address)).collect();
+            if others.is_empty() {
+                return Ok(());
+            }
+            let sent = self.mailer.send_to(others, &subject, &wording::letter(notice)).await;
+            sent.map_err(|error| error.to_string())
+        })
     }
 }

@@ -93,6 +93,11 @@ enum What {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Make two links that answer one question as you, without signing in: for a phone or a chat
+    Link {
+        /// Its id, `apr_…`
+        id: String,
+    },
     /// Wait for questions and answer them: `ID [reason]` approves, `!ID reason` denies, Ctrl-D ends
     Watch {
         /// How often to look, in seconds
@@ -140,6 +145,18 @@ pub(super) async fn run(command: Approvals, session: &mut Session) -> Outcome {
         }
         What::Deny { id, reason } => settle(session, &id, "deny", &reason_body(Some(&reason))).await,
         What::Cancel { id, reason } => settle(session, &id, "cancel", &reason_body(reason.as_deref())).await,
+        What::Link { id } => {
+            let ask = Ask::post(format!("/approvals/{}/links", escape(&id)), &json!({}));
+            let answer = session.fetch(Reach::Server, "making the links", ask).await?;
+            session.show(&answer, |links, _| {
+                format!(
+                    "Approve:  {}\nDeny:     {}\n\nEach works once, until {}. Whoever has one answers as you.",
+                    field(links, "approve"),
+                    field(links, "deny"),
+                    field(links, "expires_at"),
+                )
+            })
+        }
         What::Watch { interval } => watch(session, Duration::from_secs(interval)).await,
     }
 }

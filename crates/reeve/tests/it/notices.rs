@@ -131,3 +131,48 @@ fn a_question_and_its_answer_reach_the_webhook_and_the_mailbox_although_the_firs
     assert!(letters.contains("[APPROVAL DENIED] write - run_vacuum"), "{letters}");
     assert!(!server.log().contains("secret-part"), "a webhook's path is a secret: {}", server.log());
 }
+
+#[test]
+fn who_may_answer_finds_links_in_the_letter_and_answers_with_one_from_any_device() {
+    let (mail_port, letters) = mail_receiver();
+    let postgres = PostgresServer::start();
+    let home = Home::new()
+        .inventory(&postgres.superuser_dsn())
+        .policy(ASK)
+        .with("HELPDESK_APPROVAL_BASE_URL", "https://reeve.example")
+        .with("SMTP_HOST", "127.0.0.1")
+        .with("SMTP_PORT", mail_port.to_string())
+        .with("HELPDESK_EMAIL_FROM", "reeve@example.org")
+        .with("HELPDESK_EMAIL_TO", "ops@example.org,lea@example.org");
+    let server = home.start();
+    let lea = json!({"email": "lea@example.org", "name": "Lea", "roles": ["dba"]});
+    server.post("/api/v1/accounts", &lea).expect(201);
+    let agent = server.service("night-agent", &["sre-automation"]);
+    let body = json!({"arguments": {"connection_string": "shop", "table": "public.t"}, "purpose": "maintenance"});
+    let asked = server.post_as(&agent, "/api/v1/tools/run_vacuum/run", &body).expect(202);
+    let approval = asked["approval_id"].as_str().expect("an id").to_owned();
+
+    eventually(|| (letters.lock().expect("the letters").len() >= 2).then_some(()));
+    let kept = letters.lock().expect("the letters").clone();
+    let with_links: Vec<&String> = kept.iter().filter(|letter| letter.contains("#/answer/")).collect();
+    let [hers] = with_links.as_slice() else { panic!("one letter has links: {kept:?}") };
+    assert!(hers.contains("lea@example.org") && !hers.contains("ops@example.org"), "{hers}");
+    // Lines of letters are folded (RFC 2045, quoted-printable).
+    let text = hers.replace("=\r\n", "").replace("=3D", "=");
+    let links: Vec<&str> = text
+        .split("https://reeve.example/#/answer/")
+        .skip(1)
+        .map(|rest| rest.split_whitespace().next().expect("a token"))
+        .collect();
+    let [approve, deny] = links.as_slice() else { panic!("two links: {text}") };
+
+    let would = server.request("POST", "/api/v1/answer-links/look", None, Some(&json!({"link": deny}))).expect(200);
+    assert_eq!((&would["choice"], &would["name"], &would["open"]), (&json!("deny"), &json!("Lea"), &json!(true)));
+    let answer = json!({"link": approve, "reason": "from the train"});
+    let settled = server.request("POST", "/api/v1/answer-links/answer", None, Some(&answer)).expect(200);
+    assert_eq!((&settled["status"], &settled["resolved_by"]), (&json!("approved"), &json!("user:lea@example.org")));
+    server.request("POST", "/api/v1/answer-links/answer", None, Some(&json!({"link": deny}))).expect(409);
+    let shown = server.get(&format!("/api/v1/approvals/{approval}")).expect(200);
+    assert_eq!(shown["resolution_reason"], "from the train");
+    assert!(!server.log().contains(approve), "a link is a secret: {}", server.log());
+}

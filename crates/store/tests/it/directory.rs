@@ -62,7 +62,7 @@ async fn what_a_newer_version_wrote_is_not_touched() {
         db.pragma_update(None, "user_version", 99).unwrap();
         drop(db);
         let expected = format!(
-            "{} was written by a newer version of Reeve (schema 99, this version knows 3)",
+            "{} was written by a newer version of Reeve (schema 99, this version knows 4)",
             dir.path().join(file).display()
         );
         assert_eq!(refusal(dir.path()), expected);

@@ -103,9 +103,12 @@ impl Watched {
         }
     }
 
-    /// The next object, and the id it came with.
+    /// The next object, and the id it came with. Signs of life between two objects are passed over.
     pub(crate) async fn told(&mut self) -> (Option<u64>, Value) {
-        let frame = self.frame().await.expect("the stream goes on");
+        let mut frame = self.frame().await.expect("the stream goes on");
+        while frame == ":ping" {
+            frame = self.frame().await.expect("the stream goes on");
+        }
         assert!(!frame.lines().any(|line| line.starts_with("event:")), "{frame}");
         let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name).map(str::trim));
         let data = serde_json::from_str(field("data:").expect("a frame with data")).unwrap();
