@@ -437,6 +437,7 @@ fn real_model() -> RealModel {
 }
 
 /// A whole turn of a real program in a workspace, unless it is not here. Answers the end of the turn.
+#[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 fn real_turn(agent: &str, program: &str, speech: &str) -> Option<Value> {
     let installed: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/acp-agents");
     if !installed.join("node_modules/.bin").join(program).exists() || !Path::new("/usr/bin/node").exists() {
