@@ -165,9 +165,10 @@ impl From<PlatformError> for Problem {
         let said = error.to_string();
         match error {
             PlatformError::Refused(refusal) => refusal.into(),
-            PlatformError::NoSuchApproval(_) | PlatformError::NoSuchAction(_) | PlatformError::NoSuchRecord(_) => {
-                Self::new(ProblemCode::NotFound, said)
-            }
+            PlatformError::NoSuchApproval(_)
+            | PlatformError::NoSuchAction(_)
+            | PlatformError::NoSuchRecord(_)
+            | PlatformError::DeadLink => Self::new(ProblemCode::NotFound, said),
             PlatformError::OwnRequest { .. } => Self::new(ProblemCode::OwnRequest, said),
             PlatformError::NotAnApprover { roles, .. } => Self::new(ProblemCode::Forbidden, said).with("roles", roles),
             PlatformError::Conflict(_) => Self::new(ProblemCode::Conflict, said),

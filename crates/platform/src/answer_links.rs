@@ -127,11 +127,12 @@ impl Platform {
     ///
     /// The link does not work, or no longer.
     pub async fn look_at_link(&self, token: &SecretString) -> Result<Answering, PlatformError> {
-        let claims: Claims = self.identity().accounts().read_signed(token.expose_secret()).ok_or_else(does_not_work)?;
+        let claims: Claims =
+            self.identity().accounts().read_signed(token.expose_secret()).ok_or(PlatformError::DeadLink)?;
         if claims.aud != AUDIENCE || claims.exp <= self.clock().now().as_second() {
-            return Err(does_not_work());
+            return Err(PlatformError::DeadLink);
         }
-        let subject: Subject = claims.sub.parse().map_err(|_| does_not_work())?;
+        let subject: Subject = claims.sub.parse().map_err(|_| PlatformError::DeadLink)?;
         let person = self.answering_person(&subject, &claims.tenant).await?;
         let approval = self.approval(&claims.tenant, &claims.apr).await?;
         Ok(Answering { approval, person, choice: claims.choice })
@@ -152,7 +153,8 @@ impl Platform {
 
     async fn answering_person(&self, subject: &Subject, tenant: &TenantId) -> Result<Person, PlatformError> {
         let found = self.identity().person(subject, tenant).await;
-        let person = found.map_err(|error| PlatformError::Invalid(error.to_string()))?.ok_or_else(does_not_work)?;
+        let person =
+            found.map_err(|error| PlatformError::Invalid(error.to_string()))?.ok_or(PlatformError::DeadLink)?;
         if person.principal.kind != PrincipalKind::User {
             return Err(PlatformError::NotAnApprover {
                 who: person.principal.label(),
@@ -166,11 +168,4 @@ impl Platform {
 /// Where a link is followed. It stands behind the `#`, where no server and no log sees it.
 pub fn page_of(base_url: &str, token: &SecretString) -> String {
     format!("{}/#/answer/{}", base_url.trim_end_matches('/'), token.expose_secret())
-}
-
-fn does_not_work() -> PlatformError {
-    PlatformError::Invalid(
-        "this link does not work: it is too old, was not made here, or whom it was made for can no longer answer"
-            .to_owned(),
-    )
 }

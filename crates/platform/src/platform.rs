@@ -32,6 +32,9 @@ pub enum PlatformError {
     /// There is no such record for this caller.
     #[error("there is no record `{0}`")]
     NoSuchRecord(EventId),
+    /// A link answers nothing, or no longer.
+    #[error("this link does not work: it is too old, was not made here, or whom it was made for can no longer answer")]
+    DeadLink,
     /// An approver may not decide about their own act.
     #[error("{who} asked for this act; someone else must decide about it")]
     OwnRequest {

@@ -134,9 +134,10 @@ impl From<PlatformError> for Refused {
         let said = error.to_string();
         match error {
             PlatformError::Refused(refusal) => refusal.into(),
-            PlatformError::NoSuchApproval(_) | PlatformError::NoSuchAction(_) | PlatformError::NoSuchRecord(_) => {
-                Self::failed(said).problem(ProblemCode::NotFound)
-            }
+            PlatformError::NoSuchApproval(_)
+            | PlatformError::NoSuchAction(_)
+            | PlatformError::NoSuchRecord(_)
+            | PlatformError::DeadLink => Self::failed(said).problem(ProblemCode::NotFound),
             PlatformError::OwnRequest { .. } => Self::new("FORBIDDEN", said).problem(ProblemCode::OwnRequest),
             PlatformError::NotAnApprover { roles, .. } => {
                 Self::new("FORBIDDEN", said).problem(ProblemCode::Forbidden).with("roles", roles)
