@@ -240,7 +240,8 @@ impl Client {
             // Somebody else may hold the port, so the data directory's token stays here.
             Reach::Server => Ok(Self { way: socket(&settings.server)?, key: given, user }),
             Reach::ServerOrHere => {
-                let built = crate::boot::build_for_one_command(config).await.map_err(|error| {
+                // Setting everything up takes a large future; it does not have to lie on the stack of every command.
+                let built = Box::pin(crate::boot::build_for_one_command(config)).await.map_err(|error| {
                     let failure = Failure::could_not(format!("no server runs, and here it cannot be done: {error:#}"));
                     failure.hint("start one with `reeve up`, or name one with --server")
                 })?;
@@ -344,7 +345,7 @@ impl Client {
         match &self.way {
             Way::Here(built) => {
                 let request = self.request(ask, &target)?.map(axum::body::Body::from);
-                let answer = match built.router.clone().oneshot(request).await {
+                let answer = match Box::pin(built.router.clone().oneshot(request)).await {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 };

@@ -242,7 +242,8 @@ async fn dispatch(cli: Cli, term: &mut Term) -> Outcome {
     let json = cli.globals.wants_json();
     let own = std::mem::replace(term, Term::silent());
     let mut session = Session { term: own, config, json, client: None };
-    let outcome = run_command(cli.command, &mut session).await;
+    // The future of a command is as large as that of the largest; it does not have to lie on the stack.
+    let outcome = Box::pin(run_command(cli.command, &mut session)).await;
     let Session { term: own, client, .. } = session;
     *term = own;
     if let Some(client) = client {
