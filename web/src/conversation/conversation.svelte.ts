@@ -191,6 +191,8 @@ function changed(record: AgentSession, event: SessionEvent): AgentSession {
       };
     case 'mode':
       return { ...next, mode: event.mode as Mode };
+    case 'model':
+      return { ...next, model: event.model };
     case 'granted': {
       const others = (record.grants ?? []).filter(({ tool, kind }) => tool !== event.grant.tool || kind !== event.grant.kind);
       return { ...next, grants: event.revoked ? others : [...others, event.grant] };

@@ -150,6 +150,10 @@ export class Fold {
         this.mode = event.mode as Mode;
         this.#note(event, 'neutral', `From here on: ${modeWord(event.mode).toLowerCase()}.`);
         break;
+      case 'model':
+        // An external agent that starts says which models it offers; only a choice is worth a line.
+        if (!event.offered?.length) this.#note(event, 'neutral', event.model ? `From here on ${event.model} answers.` : 'From here on the usual model answers.');
+        break;
       case 'claim_unproven':
         this.#unproven(event);
         break;

@@ -78,6 +78,7 @@ export type Happening =
   | { event: 'plan'; turn: number; entries: PlanEntry[] }
   | { event: 'commands'; commands: [string, string][] }
   | { event: 'mode'; mode: string }
+  | { event: 'model'; model: string; offered?: string[] }
   | { event: 'claim_unproven'; turn: number; claim: string; reason: string }
   | { event: 'granted'; grant: Grant; revoked?: boolean }
   | { event: 'warning'; message: string }

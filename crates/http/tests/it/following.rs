@@ -81,8 +81,8 @@ async fn a_stream_shows_the_records_of_its_own_tenant_only() {
     let mut stream = Frames::open(&t, &other, "/api/v1/events/stream?from=0").await;
     alice.ask_for_change(1).await;
     other.get("/api/v1/nothing").await;
-    other.post("/api/v1/policy/reload", json!({})).await.expect(200);
-    assert_eq!(stream.data().await.1["event"], "configuration_changed");
+    other.post("/api/v1/keys", json!({"principal": "bot", "kind": "service", "roles": ["dba"]})).await.expect(201);
+    assert_eq!(stream.data().await.1["event"], "identity_changed");
 }
 
 #[tokio::test]

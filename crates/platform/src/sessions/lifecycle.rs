@@ -36,7 +36,7 @@ pub struct NewSessionWanted {
     /// The directory in the workspace that it works in.
     pub directory: String,
     /// A directory of the host: the session works in a workspace on it, which is made if the caller has none.
-    #[serde(alias = "workDir", skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "workDir")]
     pub work_dir: Option<String>,
     /// What the agent must ask the one it works for.
     #[serde(alias = "permissionMode")]

@@ -1,13 +1,13 @@
 //! `reeve chat`: a conversation with an agent in a terminal, approvals inline.
 
 use clap::Args;
-use reeve_types::session::Happening;
+use reeve_types::session::{Happening, TurnEnd};
 use serde_json::json;
 
 use super::Session;
 use super::diagnose::put;
 use super::sessions::{Begin, Events, path};
-use crate::client::{Ask, Reach};
+use crate::client::{Ask, Reach, escape};
 use crate::exit::{self, Failure, Outcome};
 use crate::render::field;
 use crate::render::sessions::Telling;
@@ -90,6 +90,7 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
     let mut lines = super::approvals::typed_lines();
     let (mut waiting, mut typing, mut at_work): (Vec<String>, bool, bool) =
         (Vec::new(), true, !prompt.trim().is_empty());
+    let mut last = exit::DONE;
     loop {
         tokio::select! {
             event = events.next() => {
@@ -105,17 +106,22 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
                 }
                 match &event.what {
                     Happening::ToolWaiting { approval_id, .. } => {
+                        let hint = how_to_answer(session, approval_id.as_ref()).await?;
+                        session.term.note(&hint);
                         waiting.push(approval_id.to_string());
-                        session.term.note("  /yes, /no or /always?");
                     }
                     Happening::ToolAnswered { approval_id, .. } => waiting.retain(|one| *one != approval_id.to_string()),
                     Happening::TurnStarted { .. } => at_work = true,
-                    Happening::TurnEnded { .. } => {
+                    Happening::TurnEnded { end, .. } => {
                         waiting.clear();
                         at_work = false;
+                        last = match end {
+                            TurnEnd::Completed | TurnEnd::Cancelled => exit::DONE,
+                            TurnEnd::LimitReached | TurnEnd::Refused | TurnEnd::Failed => exit::BAD_NEWS,
+                        };
                         // Piped in: everything was said and answered.
                         if !typing && !is_busy(session, &id).await? {
-                            return Ok(exit::DONE);
+                            return Ok(last);
                         }
                     }
                     _ => {}
@@ -123,7 +129,7 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
             }
             line = lines.recv(), if typing => match line {
                 None if at_work || is_busy(session, &id).await? => typing = false,
-                None => return Ok(exit::DONE),
+                None => return Ok(last),
                 Some(line) => {
                     let done = match typed(&line) {
                         Typed::Nothing => Ok(()),
@@ -145,6 +151,15 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
             },
         }
     }
+}
+
+/// What an agent asks the one it works for is answered here; what policy asks is not theirs to answer.
+async fn how_to_answer(session: &mut Session, id: &str) -> Result<String, Failure> {
+    let asked = session.client(Reach::Server).await?.fetch(Ask::get(format!("/approvals/{}", escape(id)))).await?;
+    Ok(match field(&asked.json()?, "tool_name").as_str() {
+        "agent_permission" => "  /yes, /no or /always?".to_owned(),
+        _ => format!("  policy asks somebody else: reeve approvals approve {id} --reason '…'"),
+    })
 }
 
 async fn is_busy(session: &mut Session, id: &str) -> Result<bool, Failure> {

@@ -177,7 +177,7 @@ fn an_agent_with_a_model_frees_the_database_when_somebody_else_allows_it() {
     let alice = server.user("alice", &["dba"]);
 
     let mut chat = Chat::begin(&home, &server, &alice, &["--agent", "database", "why do checkout and shipping hang?"]);
-    chat.until("/yes, /no or /always?");
+    chat.until("policy asks somebody else: reeve approvals approve apr_");
     chat.until("(apr_");
     assert!(chat.screen().contains(&format!("Session {} has forgotten", trouble.head)), "{}", chat.screen());
     let approval = id_in(&chat.screen(), "apr_");
