@@ -106,7 +106,7 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
                 }
                 match &event.what {
                     Happening::ToolWaiting { approval_id, .. } => {
-                        let hint = how_to_answer(session, approval_id.as_ref()).await?;
+                        let hint = how_to_answer(session, approval_id.as_str()).await?;
                         session.term.note(&hint);
                         waiting.push(approval_id.to_string());
                     }

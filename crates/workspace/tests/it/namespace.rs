@@ -12,7 +12,7 @@ use reeve_workspace::NamespaceDriver;
 
 use crate::actor::{Actor, execution_id, spec, until};
 use crate::contract::{Ground, contract};
-use crate::stage::{Stage, directory};
+use crate::stage::{Stage, directory, runtime};
 use crate::{bad_days, escapes};
 
 impl Ground for Stage {
@@ -150,9 +150,14 @@ mod as_root {
     fn an_ordinary_user_can_do_the_same() {
         let own = directory();
         std::os::unix::fs::chown(own.path(), Some(65_533), Some(65_533)).expect("given away");
+        // Beside each other where that user can read them; the tree may lie in root's own directory.
+        let program = own.path().join("tests");
+        std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("copied");
+        std::fs::copy(runtime(), own.path().join("reeve-runtime")).expect("copied");
         let told = Command::new("setpriv")
             .args(["--reuid=65533", "--regid=65533", "--clear-groups", "--"])
-            .arg(std::env::current_exe().expect("this program"))
+            .arg(&program)
+            .current_dir(own.path())
             .args(["namespace::", "--skip", "as_root::", "--test-threads", "2"])
             .env("TMPDIR", own.path())
             .env("HOME", own.path())
