@@ -197,7 +197,8 @@ fn what_was_not_chosen_is_not_sent_and_without_telemetry_nothing_is() {
     assert_eq!(spans.len(), 1, "{spans:?}");
     assert_eq!(hex(&one(&spans, "GET /api/v1/events").parent_span_id), CALLER);
 
-    let server = Home::new().with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url).start();
+    let home = Home::new().with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url);
+    let server = home.start();
     let (_, none) = ask(&server, "GET", "/api/v1/tools", Some(format!("00-{TRACE}-{CALLER}-01")), &json!({}));
     assert_eq!(none, None);
     ended(server);
@@ -212,7 +213,8 @@ fn a_dead_collector_does_no_harm_and_is_said_once() {
         ..Collector::default()
     };
     drop(gone);
-    let server = traced(&collector).start();
+    let home = traced(&collector);
+    let server = home.start();
     for _ in 0..2 {
         server.get("/api/v1/tools").expect(200);
         eventually(|| server.log().contains("does not take spans").then_some(()));
@@ -228,7 +230,8 @@ fn a_collector_that_never_answers_does_not_hold_up_requests_or_the_end() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let collector =
         Collector { url: format!("http://{}", silent.local_addr().expect("an address")), ..Collector::default() };
-    let server = traced(&collector).start();
+    let home = traced(&collector);
+    let server = home.start();
     for _ in 0..200 {
         server.get("/api/v1/tools").expect(200);
     }
