@@ -12,6 +12,7 @@ mod actor;
 #[allow(dead_code, reason = "shared with tests")]
 mod daemon;
 #[path = "../tests/docker/image.rs"]
+#[allow(dead_code, reason = "shared with tests")]
 mod image;
 #[path = "../tests/docker/program.rs"]
 mod program;
@@ -36,8 +37,8 @@ async fn main() {
     let daemon = match &elsewhere {
         Some(_) => None,
         None => {
-            let daemon = daemon::Daemon::start(&root.path().join("d")).await;
-            image::import(&daemon.client().await).await;
+            let daemon = daemon::Daemon::start(&root.path().join("d"), serde_json::json!({})).await;
+            image::import(&daemon.client().await, image::With::Nothing).await;
             Some(daemon)
         }
     };

@@ -118,6 +118,11 @@ impl DockerDriver {
         Ok(driver)
     }
 
+    /// The label under which everything of this driver is found on the engine.
+    pub fn installation(&self) -> String {
+        self.0.layout.installation()
+    }
+
     /// Ends the background work. Workspaces that run go on running, and are taken up by the next server.
     pub async fn close(&self) {
         self.0.background.cancel();

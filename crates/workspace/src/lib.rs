@@ -3,6 +3,7 @@
 //! A driver ([`namespace`], [`docker`]) implements [`reeve_gate::workspace::WorkspaceDriver`]; what it hands out is a
 //! [`client::RuntimeClient`], which speaks to `reeve-runtime` inside. Whatever comes from inside is hostile input.
 
+mod archive;
 pub mod client;
 pub mod docker;
 pub mod namespace;

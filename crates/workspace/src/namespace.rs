@@ -7,6 +7,7 @@
 
 mod boxes;
 mod cgroups;
+mod claims;
 mod copying;
 mod disk;
 mod driver;
@@ -28,6 +29,7 @@ mod snapshots;
 mod sweeping;
 mod system;
 mod taking_up;
+mod unpacking;
 mod users;
 
 use std::net::SocketAddr;
@@ -42,6 +44,7 @@ use tokio::sync::Semaphore;
 use crate::templates::Templates;
 use boxes::Boxes;
 use cgroups::Cgroups;
+use claims::Claim;
 use disk::ImageTools;
 use layout::Layout;
 use system::System;
@@ -112,6 +115,8 @@ pub struct NamespaceDriver(Arc<Inner>);
 struct Inner {
     options: NamespaceOptions,
     layout: Layout,
+    /// The place that workspaces are reached in, which is this server's while it lives.
+    claim: Claim,
     boxes: Boxes,
     users: Users,
     cgroups: Option<Cgroups>,
@@ -130,14 +135,23 @@ impl NamespaceDriver {
     pub async fn open(options: NamespaceOptions) -> Result<Self, WorkspaceError> {
         let as_root = rustix::process::geteuid().is_root();
         let preparing = options.clone();
-        let (layout, images, system) = failure::aside(move || prepare(&preparing, as_root)).await?;
+        let Prepared { layout, claim, images, system, swept } =
+            failure::aside(move || prepare(&preparing, as_root)).await?;
         let filter =
             filter::compile().map_err(|error| WorkspaceError::new(ProblemCode::Unavailable, error.to_string()))?;
         let installation = layout.installation();
+        let cgroups = Cgroups::find(&installation);
+        for place in swept {
+            tracing::info!(place, "what was left of a data directory that is gone was removed");
+            if let Some(groups) = &cgroups {
+                groups.of(&layout::installation(&place)).remove_parents();
+            }
+        }
         let seed = installation.bytes().fold(0, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
         let driver = Self(Arc::new(Inner {
             users: Users::new(options.users.clone(), seed),
-            cgroups: Cgroups::find(&installation),
+            cgroups,
+            claim,
             bwrap: programs::find("bwrap"),
             turns: Semaphore::new(AT_ONCE),
             pool: pool::Pool::new(options.spares),
@@ -181,11 +195,19 @@ impl NamespaceDriver {
     }
 }
 
-type Prepared = (Layout, Option<ImageTools>, System);
+struct Prepared {
+    layout: Layout,
+    claim: Claim,
+    images: Option<ImageTools>,
+    system: System,
+    /// Places of other data directories that were removed.
+    swept: Vec<String>,
+}
 
 fn prepare(options: &NamespaceOptions, as_root: bool) -> Result<Prepared, WorkspaceError> {
-    let layout = Layout::prepare(&options.root, options.reach.as_deref(), as_root)
+    let (layout, claim) = Layout::prepare(&options.root, options.reach.as_deref(), as_root)
         .map_err(|error| failure::cannot(format!("prepare {}", options.root.display()), &error))?;
+    let swept = if as_root && options.reach.is_none() { claims::sweep(&layout.reach) } else { Vec::new() };
     let images = if as_root && options.images { ImageTools::find() } else { None };
     let images = images.filter(|tools| match tools.prove(&layout) {
         Ok(()) => true,
@@ -196,5 +218,5 @@ fn prepare(options: &NamespaceOptions, as_root: bool) -> Result<Prepared, Worksp
     });
     let system = System::prepare(&layout, &options.runtime, &options.toolchains)
         .map_err(|error| failure::cannot("prepare what workspaces see of this machine", &error))?;
-    Ok((layout, images, system))
+    Ok(Prepared { layout, claim, images, system, swept })
 }

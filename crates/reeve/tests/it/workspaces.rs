@@ -42,11 +42,17 @@ fn ids(server: &Server, more: &str) -> Vec<String> {
     all.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect()
 }
 
-/// Mounts and processes that belong to this home.
+/// Mounts, processes and places of workspaces that belong to this home.
 fn left(home: &Home) -> Vec<String> {
     let data = home.data().display().to_string();
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("the mounts");
     let mut found: Vec<String> = mounts.lines().filter(|line| line.contains(&data)).map(str::to_owned).collect();
+    for place in std::fs::read_dir("/run/reeve-workspaces").into_iter().flatten().flatten() {
+        let of = std::fs::read(place.path().join("of")).unwrap_or_default();
+        if String::from_utf8_lossy(&of).contains(&data) {
+            found.push(place.path().display().to_string());
+        }
+    }
     for entry in std::fs::read_dir("/proc").expect("the processes").flatten() {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).replace('\0', " ");

@@ -1,5 +1,9 @@
 //! What an engine says of itself, as far as it decides how workspaces are held.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+
 use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum};
 
 /// One engine.
@@ -21,8 +25,8 @@ pub(super) struct About {
     pub(super) unlimited: Vec<&'static str>,
     /// Cores of its machine.
     pub(super) cores: Option<u32>,
-    /// Runtimes of containers that it knows.
-    pub(super) runtimes: Vec<String>,
+    /// Runtimes of containers that it knows, each with its program.
+    pub(super) runtimes: BTreeMap<String, Option<String>>,
     /// How it keeps images.
     pub(super) storage: String,
 }
@@ -52,8 +56,22 @@ impl About {
             },
             unlimited: unlimited.into_iter().flatten().collect(),
             cores: info.ncpu.and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0),
-            runtimes: info.runtimes.unwrap_or_default().into_keys().collect(),
+            runtimes: info.runtimes.unwrap_or_default().into_iter().map(|(name, known)| (name, known.path)).collect(),
             storage: info.driver.unwrap_or_default(),
+        }
+    }
+
+    /// Whether a runtime of containers is gVisor: by its program, whatever the engine calls it. A runtime that the engine
+    /// names by its kind only, as `io.containerd.runsc.v1`, is told by that.
+    pub(super) fn is_gvisor(&self, runtime: &str) -> bool {
+        let program = self.runtimes.get(runtime).cloned().flatten().filter(|path| !path.is_empty());
+        match program.as_deref().map(Path::new) {
+            Some(program) if program.is_absolute() => {
+                let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
+                [program, &real].iter().any(|path| path.file_name().is_some_and(is_runsc))
+            }
+            Some(program) => program.file_name().is_some_and(is_runsc),
+            None => is_runsc(OsStr::new(runtime)),
         }
     }
 
@@ -63,9 +81,15 @@ impl About {
     }
 }
 
+fn is_runsc(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.split(['.', '-', '_']).any(|part| part == "runsc")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bollard::models::Runtime;
 
     fn engine(options: &[&str]) -> About {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
@@ -80,6 +104,37 @@ mod tests {
         assert!(!engine(&[]).seccomp);
         assert!(engine(&["name=seccomp,profile=builtin", "name=userns"]).user_namespaces);
         assert!(engine(&["name=rootless"]).user_namespaces);
+    }
+
+    #[test]
+    fn gvisor_is_told_by_its_program() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (real, link) = (directory.path().join("runsc"), directory.path().join("other"));
+        std::fs::write(&real, "").expect("a file");
+        std::os::unix::fs::symlink(&real, &link).expect("a link");
+        let runtime = |path: &str| Runtime { path: Some(path.to_owned()), ..Runtime::default() };
+        let known = [
+            ("sandboxed", runtime("/usr/local/bin/runsc")),
+            ("linked", runtime(link.to_str().expect("a plain path"))),
+            ("runsc", runtime("/usr/bin/runc")),
+            ("runsc-by-name", runtime("runc")),
+            ("bare", runtime("runsc")),
+            ("kind", runtime("io.containerd.runsc.v1")),
+        ];
+        let known = known.map(|(name, runtime)| (name.to_owned(), runtime)).into();
+        let about = About::read(SystemInfo { runtimes: Some(known), ..SystemInfo::default() }, false);
+        for (name, gvisor) in [
+            ("sandboxed", true),
+            ("linked", true),
+            ("runsc", false),
+            ("runsc-by-name", false),
+            ("bare", true),
+            ("kind", true),
+            ("io.containerd.runsc.v1", true),
+            ("crun", false),
+        ] {
+            assert_eq!(about.is_gvisor(name), gvisor, "{name}");
+        }
     }
 
     #[test]

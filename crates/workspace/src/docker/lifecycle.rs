@@ -188,7 +188,7 @@ impl Inner {
 
     fn told(&self, known: &Known, spec: &WorkspaceSpec, disk: &str, health: RuntimeHealth) -> Isolation {
         let about = &known.about;
-        let gvisor = self.options.container_runtime.as_deref().is_some_and(|runtime| runtime.contains("runsc"));
+        let gvisor = self.options.container_runtime.as_deref().is_some_and(|runtime| about.is_gvisor(runtime));
         let network = match spec.egress {
             Egress::None => "none",
             Egress::Allow { .. } => "allow",

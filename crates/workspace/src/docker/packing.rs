@@ -1,5 +1,6 @@
-//! The files of a workspace as a tar stream, out and in. What comes in is hostile, so it is unpacked by the user of
-//! workspaces in a container that could do no more than the workspace itself.
+//! The files of a workspace and its home directory as a tar stream, out and in; how it is laid out is told in
+//! [`crate::archive`]. What comes in is hostile, so it is unpacked by the user of workspaces in a container that could do
+//! no more than the workspace itself.
 
 use bollard::container::LogOutput;
 use bytes::Bytes;
@@ -10,15 +11,28 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 use tokio::io::AsyncWriteExt as _;
 
 use super::chores::{Begun, Chore, Hands, Words};
-use super::container::{FILES_INSIDE, volume};
+use super::container::{FILES_INSIDE, HOME_INSIDE, volume};
 use super::{Inner, asking};
 
-/// Packs everything. The names begin at the top of the workspace.
-const PACK: &str = "exec tar -C /workspace --format=pax --pax-option=delete=atime,delete=ctime --xattrs --xattrs-include='user.*' --numeric-owner --sparse -cf - .";
+/// Packs everything: the files by their names, the home directory as `.reeve-home`. Names of files begin with `./`, those
+/// of the home directory do not, so the rules for one never meet the other.
+const PACK: &str = r#"
+kept=.reeve-home-kept
+while [ -e "/workspace/$kept" ] || [ -L "/workspace/$kept" ]; do kept="$kept-"; done
+exec tar --format=pax --pax-option=delete=atime,delete=ctime --xattrs --xattrs-include='user.*' --numeric-owner --sparse \
+    --transform="s,^\./\.reeve-home\(/\|\$\),./$kept\1,S" --transform='s,^reeve\(/\|$\),.reeve-home\1,S' \
+    --anchored --exclude=reeve/.cache -cf - -C /workspace . -C /home reeve
+"#;
 /// A file that changed while it was read is told with 1, and is no failure.
 const PACK_GOOD: [i64; 2] = [0, 1];
+/// Where both volumes are seen as they lie in the stream.
+const UNPACKED: &str = "/unpacked";
+/// The home directory there.
+const HOME_UNPACKED: &str = "/unpacked/.reeve-home";
 /// Unpacks everything for the user who unpacks it.
-const UNPACK: &str = "exec tar -C /workspace --xattrs --xattrs-include='user.*' --no-same-owner -p -xf -";
+const UNPACK: &str = "exec tar -C /unpacked --xattrs --xattrs-include='user.*' --no-same-owner -p -xf -";
+/// The engine has made a directory among the files for the home directory to be seen at.
+const TIDY: &str = "exec rmdir /workspace/.reeve-home";
 /// A stream may be a little longer than the files it holds.
 const STREAM_OVERHEAD: u64 = 64 << 20;
 
@@ -32,7 +46,7 @@ impl Inner {
             image: &files.image,
             script: PACK,
             hands: Hands::Reader,
-            mounts: vec![volume(files.name.clone(), FILES_INSIDE, true)],
+            mounts: vec![volume(files.name.clone(), FILES_INSIDE, true), volume(files.home(), HOME_INSIDE, true)],
             reads: false,
         };
         let begun = self.begin_chore(&known, chore).await?;
@@ -40,7 +54,7 @@ impl Inner {
     }
 
     /// New volumes with the files of a stream.
-    pub(super) async fn import(&self, spec: WorkspaceSpec, files: ByteStream) -> Result<(), WorkspaceError> {
+    pub(super) async fn import(&self, spec: WorkspaceSpec, stream: ByteStream) -> Result<(), WorkspaceError> {
         asking::check(&spec)?;
         let image = asking::image_of(self.template(&spec.template)?)?;
         let known = self.engine.reach().await?;
@@ -52,16 +66,26 @@ impl Inner {
         }
         let made = async {
             let target = self.make_volumes(&known, &spec, image).await?;
+            let (files, home) = (target.name.clone(), target.home());
             let chore = Chore {
                 workspace: &spec.id,
                 image,
                 script: UNPACK,
                 hands: Hands::Owner,
-                mounts: vec![volume(target.name, FILES_INSIDE, false)],
+                // At the usual places too: there the image says whose they are.
+                mounts: vec![
+                    volume(files.clone(), FILES_INSIDE, false),
+                    volume(home.clone(), HOME_INSIDE, false),
+                    volume(files.clone(), UNPACKED, false),
+                    volume(home, HOME_UNPACKED, false),
+                ],
                 reads: true,
             };
             let begun = self.begin_chore(&known, chore).await?;
-            feed(begun, files, spec.limits.disk_bytes.saturating_add(STREAM_OVERHEAD)).await?;
+            feed(begun, stream, spec.limits.disk_bytes.saturating_add(STREAM_OVERHEAD)).await?;
+            let mounts = vec![volume(files, FILES_INSIDE, false)];
+            let tidy = Chore { workspace: &spec.id, image, script: TIDY, hands: Hands::Keeper, mounts, reads: false };
+            self.chore(&known, tidy).await?;
             self.complete(&spec.id).await
         };
         let made = made.await;

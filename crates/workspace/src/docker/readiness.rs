@@ -75,7 +75,7 @@ fn limits(known: &Known) -> Readiness {
 
 fn other_runtime(inner: &Inner, known: &Known) -> Option<Readiness> {
     let wanted = inner.options.container_runtime.as_ref()?;
-    Some(if known.about.runtimes.contains(wanted) {
+    Some(if known.about.runtimes.contains_key(wanted) {
         ready("container runtime", &format!("the engine knows `{wanted}`"))
     } else {
         missing("container runtime", &format!("the engine does not know `{wanted}`; add it to its daemon.json"))

@@ -37,6 +37,17 @@ impl Cgroups {
         unified(&mounts, &own, installation).or_else(|| split(&mounts, installation))
     }
 
+    /// The same place for another installation.
+    pub(super) fn of(&self, installation: &str) -> Self {
+        let beside = |parent: &Path| parent.with_file_name(installation);
+        match self {
+            Self::Unified { parent } => Self::Unified { parent: beside(parent) },
+            Self::Split { memory, cpu, cpuacct, pids } => {
+                Self::Split { memory: beside(memory), cpu: beside(cpu), cpuacct: beside(cpuacct), pids: beside(pids) }
+            }
+        }
+    }
+
     /// The word of the record.
     pub(super) fn word(&self) -> &'static str {
         match self {
@@ -243,6 +254,64 @@ mod tests {
         let cpu = mount_point(mounts, |kind, options| kind == "cgroup" && options.contains("cpuacct"));
         assert_eq!(cpu, Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")));
         assert_eq!(mount_point(mounts, |kind, _| kind == "cgroup2"), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+    }
+
+    /// Version 2 as a plain directory: what is written where, and what is read of it. The kernel's part is not here.
+    #[tokio::test]
+    async fn version_2_is_written_and_read_in_one_directory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let parent = directory.path().join("reeve-1");
+        std::fs::create_dir(&parent).expect("a directory");
+        let groups = Cgroups::Unified { parent: parent.clone() };
+        let group = parent.join("box");
+        std::fs::create_dir(&group).expect("a directory");
+        std::fs::write(group.join("memory.swap.max"), "max").expect("a file of the kernel's");
+        let limits =
+            WorkspaceLimits { memory_bytes: 64 << 20, cpu_millis: 1500, pids: 48, ..WorkspaceLimits::default() };
+        groups.make("box", &limits).expect("made");
+        let read = |name: &str| std::fs::read_to_string(group.join(name)).expect("a file");
+        let written = ["memory.max", "memory.swap.max", "cpu.max", "pids.max"].map(read);
+        assert_eq!(written, ["67108864", "0", "150000 100000", "48"]);
+        assert_eq!(
+            (groups.word(), groups.names(), groups.directories("box")),
+            ("cgroup2", vec!["box".to_owned()], vec![group.clone()])
+        );
+
+        for (name, told) in [
+            ("cgroup.procs", "12\n7\n"),
+            ("memory.current", "5000\n"),
+            ("memory.stat", "anon 3000\ninactive_file 1200\n"),
+            ("memory.events", "low 0\noom 4\noom_kill 3\noom_group_kill 9\n"),
+            ("cpu.stat", "usage_usec 2500000\nuser_usec 1\n"),
+            ("pids.current", "2\n"),
+        ] {
+            std::fs::write(group.join(name), told).expect("a file of the kernel's");
+        }
+        assert_eq!(groups.processes("box"), [12, 7]);
+        let used = GroupUsage { memory_bytes: Some(3800), cpu_ms: Some(2500), pids: Some(2), out_of_memory: Some(3) };
+        assert_eq!(groups.usage("box"), used);
+        assert_eq!(groups.of("reeve-2"), Cgroups::Unified { parent: directory.path().join("reeve-2") });
+
+        let refused = groups.remove("box", Duration::ZERO).await.expect_err("the kernel's files are no files here");
+        assert!(refused.to_string().contains("box"), "{refused}");
+        std::fs::remove_dir_all(&group).expect("emptied");
+        groups.remove("box", Duration::ZERO).await.expect("gone already");
+        groups.remove_parents();
+        assert!(!parent.exists());
+    }
+
+    #[test]
+    fn version_2_is_taken_where_a_group_may_have_children() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mount = directory.path();
+        let own = mount.join("system.slice/reeve.service");
+        std::fs::create_dir_all(&own).expect("directories");
+        let mounts = format!("31 29 0:27 / {} rw - cgroup2 cgroup2 rw\n", mount.display());
+        let found = unified(&mounts, "1:name=x:/\n0::/system.slice/reeve.service\n", "reeve-1");
+        assert_eq!(found, Some(Cgroups::Unified { parent: own.join("reeve-1") }));
+        let handed_on = std::fs::read_to_string(own.join("cgroup.subtree_control")).expect("a file");
+        assert_eq!(handed_on, V2_CONTROLLERS);
+        assert_eq!(unified("", "0::/\n", "reeve-1"), None, "no such file system");
     }
 
     #[test]

@@ -152,6 +152,13 @@ pub(super) fn is_mount(path: &Path) -> bool {
     mounts.lines().any(|line| line.split(' ').nth(4) == Some(wanted))
 }
 
+/// What is mounted somewhere below a directory.
+pub(super) fn mounts_below(path: &Path) -> Vec<std::path::PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(std::path::PathBuf::from);
+    places.filter(|place| place.starts_with(path)).collect()
+}
+
 /// Takes a mount away, and every mount on top of it. Nothing mounted is fine.
 pub(super) fn unmount(path: &Path) -> io::Result<()> {
     while is_mount(path) {

@@ -8,6 +8,7 @@
 //! <root>/blank-<size>.img             an empty file system to copy
 //! <reach>/<key>/inside/{files,home,run}   what the workspace sees, mounted here when the server is root
 //! <reach>/etc, <reach>/bin                what every workspace sees
+//! <reach>/of                              which data directory all this is of  (server only)
 //! ```
 //!
 //! The user of a workspace must be able to walk to what it sees, and a data directory is often closed to others. So a
@@ -19,6 +20,12 @@ use std::path::{Path, PathBuf};
 
 use reeve_types::SnapshotId;
 
+use super::claims::Claim;
+use super::system;
+
+/// Where the places of all data directories are, when the server is root.
+const REACHES: &str = "/run/reeve-workspaces";
+
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     pub(super) root: PathBuf,
@@ -27,25 +34,30 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Makes the directories that everything else is in.
-    pub(super) fn prepare(root: &Path, reach: Option<&Path>, as_root: bool) -> io::Result<Self> {
+    /// Makes the directories that everything else is in, and claims them.
+    pub(super) fn prepare(root: &Path, reach: Option<&Path>, as_root: bool) -> io::Result<(Self, Claim)> {
         make_private(root)?;
         let root = root.canonicalize()?;
         let reach = match (reach, as_root) {
             (Some(own), _) => own.to_path_buf(),
-            (None, true) => Path::new("/run/reeve-workspaces").join(name_of(&root)),
+            (None, true) => Path::new(REACHES).join(name_of(&root)),
             (None, false) => root.join("reach"),
         };
         make_private(&root.join("boxes"))?;
-        for directory in [reach.clone(), reach.join("etc"), reach.join("bin")] {
-            make_walkable(&directory)?;
+        loop {
+            for directory in [reach.clone(), reach.join(system::ETC), reach.join(system::PROGRAMS)] {
+                make_walkable(&directory)?;
+            }
+            // Whoever swept it, because the data directory was not there a moment ago, is through when this waits no more.
+            if let Some(claim) = Claim::lay(&reach, &root)? {
+                return Ok((Self { root, reach, as_root }, claim));
+            }
         }
-        Ok(Self { root, reach, as_root })
     }
 
     /// A short name for this installation.
     pub(super) fn installation(&self) -> String {
-        format!("reeve-{}", name_of(&self.root))
+        installation(&name_of(&self.root))
     }
 
     pub(super) fn boxes(&self) -> PathBuf {
@@ -98,6 +110,18 @@ impl Layout {
         make_walkable(&self.reached(key))?;
         make_walkable(&self.inside(key))
     }
+
+    /// Takes those directories away again. Only when nothing is in them: a mount that stayed keeps them.
+    pub(super) fn unmake_reachable(&self, key: &str) {
+        for directory in [self.inside(key), self.reached(key)] {
+            let _kept = std::fs::remove_dir(directory);
+        }
+    }
+}
+
+/// The name of what an installation has on this machine, from that of its place.
+pub(super) fn installation(place: &str) -> String {
+    format!("reeve-{place}")
 }
 
 /// A directory for the server only.

@@ -122,8 +122,13 @@ impl Inner {
         if !self.layout.as_root {
             return Ok(());
         }
-        let inside = self.layout.inside(&held.key);
-        aside(move || disk::unmount(&inside).map_err(|error| cannot("unmount the files of a workspace", &error))).await
+        let (layout, key) = (self.layout.clone(), held.key.clone());
+        aside(move || {
+            disk::unmount(&layout.inside(&key)).map_err(|error| cannot("unmount the files of a workspace", &error))?;
+            layout.unmake_reachable(&key);
+            Ok(())
+        })
+        .await
     }
 
     /// Starts the processes of a box and waits until the program inside answers.

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
 
+/// What every workspace sees as `/etc`, in the place that workspaces are reached in.
+pub(super) const ETC: &str = "etc";
+/// Programs that every workspace sees, copied or mounted there, beside it.
+pub(super) const PROGRAMS: &str = "bin";
 /// Where the program inside is seen.
 pub(super) const RUNTIME_INSIDE: &str = "/opt/reeve/reeve-runtime";
 /// Directories that are links into `/usr` on most systems, and directories of their own on others.
@@ -100,7 +104,7 @@ impl System {
                 Err(_) => {}
             }
         }
-        let etc = layout.reach.join("etc");
+        let etc = layout.reach.join(ETC);
         prepare_etc(&etc)?;
         bind(&mut arguments, &etc, "/etc");
         bind(&mut arguments, &reachable_program(layout, runtime)?, RUNTIME_INSIDE);
@@ -192,7 +196,7 @@ fn reachable_program(layout: &Layout, program: &Path) -> io::Result<PathBuf> {
     }
     let meta = std::fs::metadata(program)?;
     let name = format!("reeve-runtime-{:x}-{:x}", meta.len(), meta.mtime_nsec() ^ meta.mtime());
-    let copy = layout.reach.join("bin").join(name);
+    let copy = layout.reach.join(PROGRAMS).join(name);
     if !copy.exists() {
         write_readable(&copy, &std::fs::read(program)?, 0o755)?;
     }
@@ -205,7 +209,7 @@ fn reachable_directory(layout: &Layout, directory: &Path) -> io::Result<PathBuf>
         return Ok(directory.to_path_buf());
     }
     let name = directory.as_os_str().to_string_lossy().replace(['/', ' '], "_");
-    let target = layout.reach.join("bin").join(name);
+    let target = layout.reach.join(PROGRAMS).join(name);
     std::fs::create_dir_all(&target)?;
     if !super::disk::is_mount(&target) {
         rustix::mount::mount_bind(directory, &target)?;
@@ -220,19 +224,26 @@ fn is_walkable(path: &Path) -> bool {
         && std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o005 == 0o005)
 }
 
-/// Takes away what was mounted and written for all workspaces together.
-pub(super) fn take_down(layout: &Layout) {
+/// Takes away what was mounted and written for all workspaces together, and the place itself.
+pub(super) fn take_down(reach: &Path) {
     let stays = |path: &Path, error: io::Error| {
         tracing::warn!(path = %path.display(), %error, "what workspaces saw of this machine stays");
     };
-    let (programs, etc) = (layout.reach.join("bin"), layout.reach.join("etc"));
+    let (programs, etc) = (reach.join(PROGRAMS), reach.join(ETC));
     for entry in std::fs::read_dir(&programs).into_iter().flatten().flatten() {
         take_away(&entry.path()).unwrap_or_else(|error| stays(&entry.path(), error));
     }
     super::removing::remove(&etc).unwrap_or_else(|error| stays(&etc, error));
     // Directories are removed when they are empty, never with what is in them: it might be somebody's toolchain.
-    for directory in [&programs, &layout.reach] {
-        let _kept = std::fs::remove_dir(directory);
+    for entry in std::fs::read_dir(reach).into_iter().flatten().flatten() {
+        let _kept = std::fs::remove_dir(entry.path().join("inside"));
+        let _kept = std::fs::remove_dir(entry.path());
+    }
+    if let Ok(mut left) = std::fs::read_dir(reach)
+        && left.all(|entry| entry.is_ok_and(|entry| entry.file_name() == super::claims::CLAIM))
+    {
+        let _kept = std::fs::remove_file(reach.join(super::claims::CLAIM));
+        let _kept = std::fs::remove_dir(reach);
     }
 }
 

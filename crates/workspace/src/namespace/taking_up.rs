@@ -7,6 +7,7 @@ use reeve_types::WorkspaceError;
 use rustix::process::Signal;
 
 use super::boxes::Held;
+use super::claims::CLAIM;
 use super::failure::{aside, cannot};
 use super::lifecycle::ENDS_WHEN_KILLED;
 use super::process::ProcessMark;
@@ -124,7 +125,7 @@ impl NamespaceDriver {
 
     async fn remove_strange_mounts(&self, keys: &HashSet<String>) {
         let (layout, keys) = (self.0.layout.clone(), keys.clone());
-        let shared = ["etc", "bin"];
+        let shared = [system::ETC, system::PROGRAMS, CLAIM];
         let removed = aside(move || {
             for entry in std::fs::read_dir(&layout.reach).into_iter().flatten().flatten() {
                 let Ok(name) = entry.file_name().into_string() else { continue };
@@ -162,18 +163,20 @@ impl NamespaceDriver {
                 tracing::warn!(%workspace, %error, "a workspace that rests stays mounted");
             }
         }
-        if !running {
+        // Another server over the same data, begun already, needs what is there.
+        if !running && inner.claim.is_the_only_one() {
             if let Some(groups) = &inner.cgroups {
                 groups.remove_parents();
             }
             let layout = inner.layout.clone();
             let taken_down = aside(move || {
-                system::take_down(&layout);
+                system::take_down(&layout.reach);
                 Ok(())
             });
             if let Err(error) = taken_down.await {
                 tracing::warn!(%error, "what workspaces see of this machine stays mounted");
             }
         }
+        inner.claim.give_up();
     }
 }

@@ -3,6 +3,7 @@
 use bollard::models::{ContainerInspectResponse, HostConfig};
 
 use crate::actor::spec;
+use crate::escapes;
 use crate::stage::Stage;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,38 +60,36 @@ fn nothing_of_the_host_but_sockets_and_the_program(made: &ContainerInspectRespon
     assert_eq!(inside, [(Some("/opt/reeve/reeve-runtime"), Some(false)), (Some("/run/reeve"), Some(true))]);
 }
 
-/// What is tried inside, each with why it must fail.
-const ATTEMPTS: [(&str, &str); 26] = [
-    ("touch /x", "the system is read-only"),
-    ("touch /etc/x", "the system is read-only"),
-    ("echo x >> /etc/passwd", "nobody may make users"),
+/// Rows of the table that an engine leaves open by itself, as docs/workspaces-isolation.md tells.
+const NOTED: [&str; 3] = ["writing_outside", "proc_and_sys", "deep_in_the_kernel"];
+
+/// What is tried besides the table, each with why it must fail.
+const ATTEMPTS: [(&str, &str); 7] = [
     ("echo x >> /opt/reeve/reeve-runtime", "the program inside is this machine's"),
     ("rm /opt/reeve/reeve-runtime", "the program inside is this machine's"),
-    ("cat /proc/1/environ", "the token is in it"),
-    ("cat /proc/1/mem", "the token is in it"),
-    ("ls -l /proc/1/fd/", "connections of the program inside"),
-    ("mount -t tmpfs none /mnt", "no capabilities"),
-    ("mount -o remount,rw /", "no capabilities"),
-    ("umount /workspace", "no capabilities"),
-    ("unshare -Ur true", "no user namespaces"),
-    ("unshare -m true", "no mount namespaces"),
+    ("echo x >> /etc/passwd", "nobody may make users"),
     ("nsenter -t 1 -m true", "no other namespaces"),
-    ("mknod disk b 8 0", "no devices"),
-    ("echo x > /proc/sys/kernel/hostname", "settings of the kernel"),
-    ("echo x > /proc/sys/kernel/core_pattern", "a program of this machine would be run"),
-    ("echo b > /proc/sysrq-trigger", "it would restart this machine"),
-    ("echo 1 > /sys/fs/cgroup/memory/memory.limit_in_bytes", "limits"),
-    ("echo x > /sys/fs/cgroup/memory/release_agent", "a program of this machine would be run"),
-    ("mkdir /sys/fs/cgroup/memory/own", "groups"),
     ("dmesg", "what the kernel says"),
     ("chown 0:0 README.md", "no capabilities"),
-    ("exec 3<>/dev/tcp/169.254.169.254/80", "the cloud's metadata"),
-    ("exec 3<>/dev/tcp/172.17.0.1/80", "this machine and its other containers"),
     ("find / -xdev -name 'docker.sock' 2>/dev/null | grep .", "the engine's socket"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn there_is_no_way_out() {
+async fn every_way_out_is_shut_but_those_that_are_noted() {
+    let stage = Stage::with_python().await;
+    escapes::every_way_is_shut(&stage, &NOTED, !stage.daemon.given).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_the_machine_nor_a_neighbour_is_seen() {
+    let stage = Stage::with_python().await;
+    escapes::files_of_the_machine_are_not_seen(&stage).await;
+    escapes::neighbours_and_the_machine_cannot_be_reached(&stage).await;
+    escapes::links_that_lead_out_lead_nowhere(&stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shell_finds_no_way_out_either() {
     let stage = Stage::new().await;
     let (actor, spec) = (stage.actor(), spec());
     actor.begin(&spec).await;

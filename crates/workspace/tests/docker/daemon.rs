@@ -1,4 +1,5 @@
-//! A Docker Engine of one test's own: its own socket, data and network, ended with the test.
+//! A Docker Engine of one test's own: its own socket, data and network, ended with the test. Or another engine, which
+//! `REEVE_TEST_ENGINE` names as `DOCKER_HOST` would: it should have nothing else to do, and is left as it is.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,25 +13,39 @@ const STARTS_WITHIN: Duration = Duration::from_secs(90);
 /// How long it may take to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
+/// The variable that names another engine.
+const GIVEN: &str = "REEVE_TEST_ENGINE";
+
 /// The engine. Everything below its directory is unmounted when it is dropped.
 pub(crate) struct Daemon {
     directory: PathBuf,
+    socket: PathBuf,
+    settings: serde_json::Value,
     running: Option<Child>,
+    /// Whether it is not the test's own.
+    pub(crate) given: bool,
 }
 
 impl Daemon {
-    /// Starts an engine in a directory and waits until it answers. A machine that cannot run one fails the test.
-    pub(crate) async fn start(directory: &Path) -> Self {
+    /// Starts an engine in a directory, with what is in its `daemon.json`, and waits until it answers. A machine that
+    /// cannot run one fails the test.
+    pub(crate) async fn start(directory: &Path, settings: serde_json::Value) -> Self {
+        let directory = directory.to_path_buf();
+        if let Some(given) = std::env::var(GIVEN).ok().filter(|given| !given.is_empty()) {
+            let socket = PathBuf::from(given.strip_prefix("unix://").unwrap_or(&given));
+            return Self { directory, socket, settings, running: None, given: true };
+        }
         assert!(rustix::process::geteuid().is_root(), "tests of the driver `docker` start an engine, which needs root");
-        std::fs::create_dir_all(directory).expect("a directory");
-        let mut daemon = Self { directory: directory.to_path_buf(), running: None };
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let socket = directory.join("docker.sock");
+        let mut daemon = Self { directory, socket, settings, running: None, given: false };
         daemon.start_again().await;
         daemon
     }
 
     /// Its socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.directory.join("docker.sock")
+        self.socket.clone()
     }
 
     /// Its address, as in `DOCKER_HOST`.
@@ -50,7 +65,7 @@ impl Daemon {
     pub(crate) async fn start_again(&mut self) {
         assert!(self.running.is_none(), "it runs already");
         let at = |name: &str| self.directory.join(name);
-        std::fs::write(at("daemon.json"), "{}").expect("settings");
+        std::fs::write(at("daemon.json"), self.settings.to_string()).expect("settings");
         let log = std::fs::File::options().create(true).append(true).open(at("log")).expect("a log");
         // A network namespace of its own: nothing of this machine's bridges and rules is touched. It ends with the test
         // even when the test is killed.
@@ -74,6 +89,21 @@ impl Daemon {
             assert!(Instant::now() < deadline, "dockerd does not answer; it says:\n{said}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Processes that hold containers of this engine, or are in one of those that are named.
+    pub(crate) fn processes(&self, containers: &[String]) -> Vec<String> {
+        let holds = self.directory.display().to_string();
+        let entries = std::fs::read_dir("/proc").expect("processes").flatten().map(|entry| entry.path());
+        let of_ours = entries.filter_map(|process| {
+            let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            let groups = std::fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+            let inside = containers.iter().any(|id| groups.contains(id));
+            let holder = command.contains("containerd-shim") && command.contains(&holds);
+            (inside || holder).then(|| format!("process {} {command}", process.display()))
+        });
+        of_ours.collect()
     }
 
     async fn answers(&self) -> bool {
@@ -121,6 +151,9 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if self.given {
+            return;
+        }
         self.end();
         self.end_what_held_containers();
         unmount_below(&self.directory);

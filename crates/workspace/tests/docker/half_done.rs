@@ -51,7 +51,7 @@ async fn only_what_is_ours_is_found_and_removed() {
     let actor = stage.actor();
     let own = spec();
     actor.create(&own).await.expect("created");
-    let installation = installation(&stage, &own.id).await;
+    let installation = stage.driver.installation();
     let chore = other_container(&stage, &own.id, &installation, "chore").await;
     let elsewhere = other_container(&stage, &workspace_id(), "another", "workspace").await;
 
@@ -64,12 +64,6 @@ async fn only_what_is_ours_is_found_and_removed() {
     assert_eq!(next.found().await.expect("found"), [only]);
     Actor::new(next.as_ref()).delete(&own.id, true).await.expect("deleted");
     assert!(stage.docker.inspect_container(&elsewhere, None).await.is_ok(), "another installation's stays");
-}
-
-async fn installation(stage: &Stage, workspace: &WorkspaceId) -> String {
-    let made = stage.docker.inspect_container(&format!("vibecode-ada-{workspace}"), None).await.expect("a container");
-    let labels = made.config.and_then(|config| config.labels).expect("labels");
-    labels["reeve.installation"].clone()
 }
 
 async fn other_container(stage: &Stage, workspace: &WorkspaceId, installation: &str, role: &str) -> String {
@@ -115,20 +109,4 @@ async fn files_that_their_owner_has_closed_travel_too() {
         let look = "stat -c %a closed; chmod 700 closed closed/below closed/below/file; cat closed/below/file";
         assert_eq!(actor.shell(&spec.id, look).await.stdout, "0\nin\n");
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn more_than_fits_is_refused_while_it_comes() {
-    let stage = Stage::new().await;
-    let (actor, mut spec) = (stage.actor(), spec());
-    spec.limits.disk_bytes = 1 << 20;
-    let mut archive = tar::Builder::new(Vec::new());
-    let content = vec![7; 80 << 20];
-    let mut header = tar::Header::new_gnu();
-    header.set_size(content.len() as u64);
-    header.set_mode(0o644);
-    archive.append_data(&mut header, "much", content.as_slice()).expect("packed");
-    let refused = actor.import(&spec, &archive.into_inner().expect("packed")).await.expect_err("it is too much");
-    assert_eq!(refused.code, ProblemCode::DiskFull, "{refused}");
-    assert_eq!(stage.left().await, Vec::<String>::new());
 }

@@ -1,7 +1,7 @@
-//! A small image for tests, made of this machine's own programs: a shell and what copies, packs and finds files. So a
-//! test needs neither a registry of images nor minutes.
+//! A small image for tests, made of this machine's own programs: a shell and what copies, packs and finds files, and
+//! Python where a test brings a program. So a test needs neither a registry of images nor minutes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,8 @@ use tar::{Builder, EntryType, Header};
 
 use crate::program::runtime;
 
+/// The image of the template `base`.
+pub(crate) const NAME: &str = "reeve/base:1";
 /// Packages whose programs are in the image.
 const PACKAGES: [&str; 10] =
     ["bash", "dash", "coreutils", "findutils", "grep", "sed", "tar", "procps", "util-linux", "mount"];
@@ -22,14 +24,25 @@ const PROGRAM_DIRECTORIES: [&str; 4] = ["/bin/", "/usr/bin/", "/sbin/", "/usr/sb
 const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nreeve:x:1000:1000:reeve:/home/reeve:/bin/bash\n";
 const GROUPS: &str = "root:x:0:\nreeve:x:1000:\n";
 
+/// Directories of Python's library that no test needs, and that are large.
+const PYTHON_WITHOUT: [&str; 8] =
+    ["__pycache__", "config", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "unittest"];
+
+/// What is in the image besides what workspaces need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum With {
+    Nothing,
+    Python,
+}
+
 /// Puts the image on an engine under the name that the template `base` uses.
-pub(crate) async fn import(docker: &Docker) {
+pub(crate) async fn import(docker: &Docker, with: With) {
     static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
-    let packed = PACKED.get_or_init(pack).clone();
+    let packed = PACKED.get_or_init(|| pack(with)).clone();
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
-        repo: Some("reeve/base".to_owned()),
-        tag: Some("1".to_owned()),
+        repo: NAME.split(':').next().map(str::to_owned),
+        tag: NAME.split(':').nth(1).map(str::to_owned),
         ..CreateImageOptions::default()
     };
     let mut importing = Box::pin(docker.create_image(Some(options), Some(bollard::body_full(packed.into())), None));
@@ -38,16 +51,15 @@ pub(crate) async fn import(docker: &Docker) {
     }
 }
 
-fn pack() -> Vec<u8> {
-    let mut files: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    for program in programs() {
-        for library in libraries(&program) {
-            files.insert(inside(&library), library);
-        }
-        files.insert(inside(&program), program);
+fn pack(with: With) -> Vec<u8> {
+    let mut programs = programs();
+    if with == With::Python {
+        programs.extend(python());
     }
     // The program inside may be linked against this machine's libraries.
-    files.extend(libraries(&runtime()).into_iter().map(|library| (inside(&library), library)));
+    let linked = programs.iter().cloned().chain([runtime()]);
+    let all = libraries(linked).into_iter().chain(programs);
+    let files: BTreeMap<PathBuf, PathBuf> = all.map(|file| (inside(&file), file)).collect();
     let mut tar = Builder::new(Vec::new());
     for (name, target) in [("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")] {
         let mut header = header(EntryType::Symlink, 0o777, 0, 0);
@@ -97,8 +109,27 @@ fn programs() -> Vec<PathBuf> {
     all
 }
 
-fn libraries(program: &Path) -> Vec<PathBuf> {
-    let listed = Command::new("ldd").arg(program).output().expect("ldd runs").stdout;
+/// Python as this machine has it: the program and its library.
+fn python() -> Vec<PathBuf> {
+    let program = Path::new("/usr/bin/python3").canonicalize().expect("the tests' programs are in Python");
+    let name = program.file_name().and_then(|name| name.to_str()).expect("a plain name").to_owned();
+    let packages = [format!("lib{name}-minimal"), format!("lib{name}-stdlib")];
+    let listed = said(Command::new("dpkg").arg("-L").args(packages));
+    let unwanted = |path: &Path| {
+        path.iter()
+            .filter_map(|part| part.to_str())
+            .any(|part| PYTHON_WITHOUT.iter().any(|name| part.starts_with(name)))
+    };
+    let library = listed.lines().filter(|line| line.starts_with("/usr/lib/python3")).map(PathBuf::from);
+    let library = library.filter(|path| path.is_file() && !unwanted(path));
+    library.chain([program, "/usr/bin/python3".into()]).collect()
+}
+
+/// The libraries that files are linked against.
+fn libraries(files: impl Iterator<Item = PathBuf>) -> BTreeSet<PathBuf> {
+    let linked = files.filter(|file| file.extension().is_none_or(|extension| extension != "py"));
+    // Not everything is linked against something, and `ldd` says so with its code.
+    let listed = Command::new("ldd").args(linked).output().expect("ldd runs").stdout;
     let listed = String::from_utf8_lossy(&listed).into_owned();
     listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).filter(|p| p.is_file()).collect()
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use reeve_gate::workspace::WorkspaceDriver as _;
 use reeve_types::WorkspaceLimits;
 use reeve_types::workspace::WorkspaceSpec;
-use reeve_types::workspace::processes::ExecRequest;
 
 use crate::actor::{spec, until};
+use crate::bad_days;
 use crate::stage::Stage;
 
 fn limited(change: impl FnOnce(&mut WorkspaceLimits)) -> WorkspaceSpec {
@@ -18,28 +18,18 @@ fn limited(change: impl FnOnce(&mut WorkspaceLimits)) -> WorkspaceSpec {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bombs_hurt_nobody_else() {
-    let stage = Stage::new().await;
-    let actor = stage.actor();
-    let spec = limited(|limits| {
-        limits.memory_bytes = 96 << 20;
-        limits.pids = 40;
-    });
-    actor.begin(&spec).await;
-    let forks = "for i in $(seq 100); do sleep 20 & done 2>/dev/null; jobs -r | wc -l";
-    let counted = ExecRequest {
-        argv: ["bash", "-c", forks].map(str::to_owned).to_vec(),
-        timeout_ms: Some(20_000),
-        ..ExecRequest::default()
-    };
-    let bomb = actor.execute(&spec.id, counted).await;
-    let made: u32 = bomb.stdout.trim().parse().unwrap_or_default();
-    assert!(made < 40, "40 processes are 40 processes: {bomb:?}");
+    let stage = Stage::with_python().await;
+    bad_days::a_fork_bomb_is_held(&stage, true).await;
+    bad_days::a_memory_bomb_ends_alone(&stage, true).await;
+}
 
-    let hog = actor.run(&spec.id, &["tail", "/dev/zero"]).await;
-    assert!(hog.outcome.out_of_memory, "a program that wants too much memory is told apart: {hog:?}");
-    let usage = stage.driver.usage(&spec.id).await.expect("usage");
-    assert!(usage.out_of_memory.is_some_and(|times| times >= 1), "{usage:?}");
-    assert_eq!(actor.told(&spec.id, &["echo", "well"]).await, "well", "the workspace goes on");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_takes_more_than_there_is_or_stays_behind() {
+    let stage = Stage::with_python().await;
+    // First the one that looks whether any process is left.
+    bad_days::whoever_leaves_its_session_ends_with_the_workspace(&stage).await;
+    bad_days::files_in_memory_are_bounded(&stage).await;
+    bad_days::a_zombie_maker_leaves_none(&stage).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,12 +38,15 @@ async fn a_workspace_that_fills_the_disk_is_suspended_where_the_engine_sets_no_e
     let actor = stage.actor();
     let spec = limited(|limits| limits.disk_bytes = 8 << 20);
     let isolation = actor.begin(&spec).await;
-    let filled = actor.shell(&spec.id, "head -c 32M /dev/urandom > ~/big; sync").await;
     if isolation.disk == "kernel" {
+        let filled = actor.shell(&spec.id, "head -c 32M /dev/urandom > ~/big; sync").await;
         assert_ne!(filled.outcome.exit_code, 0, "full is full: {filled:?}");
         return;
     }
     assert_eq!(isolation.disk, "swept");
+    // Beside the command, which may be over before it is suspended or not.
+    let filling = actor.shell(&spec.id, "setsid -f head -c 32M /dev/urandom > ~/big").await;
+    assert_eq!(filling.outcome.exit_code, 0, "{filling:?}");
     until("it is suspended", async || {
         let found = stage.driver.found().await.expect("found");
         found.iter().all(|found| found.workspace == spec.id && !found.running && found.files)

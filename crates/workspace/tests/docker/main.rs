@@ -5,11 +5,17 @@
 #[path = "../it/actor.rs"]
 #[allow(dead_code, reason = "words shared with the tests of another driver, which uses others of them")]
 mod actor;
+#[path = "../it/bad_days.rs"]
+#[allow(dead_code, reason = "days on which the kernel sets the disk's end, which it does not everywhere")]
+mod bad_days;
 mod boundary;
 #[path = "../it/contract.rs"]
 mod contract;
 mod daemon;
 mod engine_away;
+#[path = "../it/escapes.rs"]
+mod escapes;
+mod gvisor;
 mod half_done;
 mod image;
 mod kept;

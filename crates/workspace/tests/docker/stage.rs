@@ -1,6 +1,9 @@
 //! What a test stands on: an engine of its own with the image of the template `base`, and the driver over it.
 
+use std::collections::HashMap;
+
 use bollard::Docker;
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{ListContainersOptions, ListVolumesOptions};
 use reeve_gate::workspace::WorkspaceDriver;
 use reeve_workspace::{DockerDriver, DockerOptions, Templates};
@@ -8,7 +11,7 @@ use reeve_workspace::{DockerDriver, DockerOptions, Templates};
 use crate::actor::Actor;
 use crate::contract::Ground;
 use crate::daemon::{Daemon, mounts_below};
-use crate::image;
+use crate::image::{self, With};
 use crate::program::runtime;
 
 /// Everything is gone when it is dropped, also when a test fails.
@@ -32,10 +35,25 @@ impl Stage {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut DockerOptions)) -> Self {
+        Self::on(With::Nothing, serde_json::json!({}), change).await
+    }
+
+    /// With Python inside, for what is tried by programs.
+    pub(crate) async fn with_python() -> Self {
+        Self::on(With::Python, serde_json::json!({}), |_| {}).await
+    }
+
+    /// On an engine with settings of its own.
+    pub(crate) async fn on(with: With, settings: serde_json::Value, change: impl FnOnce(&mut DockerOptions)) -> Self {
         let root = tempfile::Builder::new().prefix("rv").tempdir().expect("a directory");
-        let daemon = Daemon::start(&root.path().join("d")).await;
+        let daemon = Daemon::start(&root.path().join("d"), settings).await;
         let docker = daemon.client().await;
-        image::import(&docker).await;
+        // One engine for many tests gets the image once, for all of them.
+        if !daemon.given {
+            image::import(&docker, with).await;
+        } else if docker.inspect_image(image::NAME).await.is_err() {
+            image::import(&docker, With::Python).await;
+        }
         let mut options = options(root.path());
         options.host = Some(daemon.host());
         change(&mut options);
@@ -47,11 +65,22 @@ impl Stage {
         Actor::new(&self.driver)
     }
 
-    /// Everything on the engine and on this machine: nobody else uses this engine.
+    /// What is to be looked at: everything on an engine of the test's own, what carries the driver's label on another.
+    fn filters(&self) -> Option<HashMap<String, Vec<String>>> {
+        let label = format!("reeve.installation={}", self.driver.installation());
+        self.daemon.given.then(|| HashMap::from([("label".to_owned(), vec![label])]))
+    }
+
+    async fn containers(&self) -> Vec<ContainerSummary> {
+        let all = ListContainersOptions { all: true, filters: self.filters(), ..ListContainersOptions::default() };
+        self.docker.list_containers(Some(all)).await.expect("containers")
+    }
+
+    /// Everything of this stage on the engine and on this machine.
     pub(crate) async fn left(&self) -> Vec<String> {
-        let all = ListContainersOptions { all: true, ..ListContainersOptions::default() };
-        let containers = self.docker.list_containers(Some(all)).await.expect("containers");
-        let volumes = self.docker.list_volumes(None::<ListVolumesOptions>).await.expect("volumes");
+        let containers = self.containers().await;
+        let wanted = ListVolumesOptions { filters: self.filters() };
+        let volumes = self.docker.list_volumes(Some(wanted)).await.expect("volumes");
         let names = containers.into_iter().flat_map(|container| container.names.unwrap_or_default());
         let volumes = volumes.volumes.unwrap_or_default().into_iter().map(|volume| format!("volume {}", volume.name));
         let root = &self.options.root;
@@ -82,6 +111,7 @@ impl Ground for Stage {
     }
 
     async fn traces(&self) -> Vec<String> {
-        self.left().await
+        let ids: Vec<String> = self.containers().await.into_iter().filter_map(|container| container.id).collect();
+        self.left().await.into_iter().chain(self.daemon.processes(&ids)).collect()
     }
 }

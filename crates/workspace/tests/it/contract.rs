@@ -45,6 +45,9 @@ macro_rules! contract {
             deleting_with_files_leaves_nothing,
             it_tells_what_a_workspace_uses,
             an_export_comes_back_equal_elsewhere,
+            the_home_directory_goes_where_the_files_go,
+            an_archive_of_files_alone_begins_with_an_empty_home,
+            more_than_fits_is_refused_wherever_it_is,
             an_archive_that_leads_out_is_refused_and_leaves_nothing,
             the_next_server_takes_up_what_runs,
             the_next_server_finds_what_rests,
@@ -298,6 +301,71 @@ pub(crate) async fn an_export_comes_back_equal_elsewhere(ground: &impl Ground) {
     assert_eq!(twice.code, ProblemCode::AlreadyExists);
 }
 
+pub(crate) async fn the_home_directory_goes_where_the_files_go(ground: &impl Ground) {
+    let (actor, first, fork, later, import) = (ground.actor(), spec(), spec(), spec(), spec());
+    actor.begin(&first).await;
+    let made = "mkdir -m 700 ~/.keys; printf secret > ~/.keys/id; chmod 600 ~/.keys/id; ln -s .keys/id ~/link; \
+                ln ~/.keys/id ~/twin; mkdir -p ~/.cache/pip ~/deep/.cache; echo again > ~/.cache/pip/x; \
+                echo kept > ~/deep/.cache/x; printf mine > .reeve-home; echo then > ~/note";
+    assert_eq!(actor.shell(&first.id, made).await.outcome.exit_code, 0);
+    let snapshot = snapshot_id();
+    assert!(actor.snapshot(&first.id, &snapshot).await.expect("a snapshot") > 0);
+    actor.shell(&first.id, "echo now > ~/note; rm -r ~/.keys; echo later > ~/later").await;
+    let look = "cd; cat note; stat -c '%A %h %n' .keys .keys/id; cat twin; readlink link; cat deep/.cache/x; ls";
+    let then = "then\ndrwx------ 2 .keys\n-rw------- 2 .keys/id\nsecret.keys/id\nkept\ndeep\nlink\nnote\ntwin\n";
+
+    actor.fork(&fork, &first.id, Some(&snapshot)).await.expect("a fork of then");
+    actor.fork(&later, &first.id, None).await.expect("a fork of now");
+    actor.suspend(&first.id).await.expect("suspended");
+    actor.roll_back(&first.id, &snapshot).await.expect("rolled back");
+    actor.start(&first).await.expect("started");
+    for id in [&first.id, &fork.id] {
+        if *id != first.id {
+            actor.start(&fork).await.expect("started");
+        }
+        let ran = actor.shell(id, look).await;
+        assert_eq!(ran.stdout, then, "{ran:?}");
+        assert_eq!(actor.told(id, &["bash", "-c", "cat ~/.cache/pip/x .reeve-home"]).await, "again\nmine");
+    }
+    actor.start(&later).await.expect("started");
+    assert_eq!(actor.told(&later.id, &["bash", "-c", "cat ~/note ~/later"]).await, "now\nlater");
+
+    let archive = actor.export(&first.id).await;
+    actor.import(&import, &archive).await.expect("imported");
+    actor.start(&import).await.expect("started");
+    let ran = actor.shell(&import.id, look).await;
+    assert_eq!(ran.stdout, then, "{ran:?}");
+    let files =
+        actor.shell(&import.id, "ls -A ~/.cache 2>/dev/null; ls -A | grep reeve-home; cat .reeve-home-kept").await;
+    assert_eq!(files.stdout, ".reeve-home-kept\nmine", "no caches, and what has the home directory's name is kept");
+    actor.told(&import.id, &["bash", "-c", "echo writable > ~/.keys/id; echo new > ~/new"]).await;
+}
+
+pub(crate) async fn an_archive_of_files_alone_begins_with_an_empty_home(ground: &impl Ground) {
+    let (actor, spec) = (ground.actor(), spec());
+    let mut archive = archive_entry("a.txt", tar::EntryType::Regular, "", b"as ever");
+    archive.extend([0; 1024]);
+    actor.import(&spec, &archive).await.expect("imported");
+    actor.start(&spec).await.expect("started");
+    assert_eq!(actor.read(&spec.id, "a.txt").await.expect("read"), b"as ever");
+    let ran = actor.shell(&spec.id, "ls -A | grep reeve-home; echo fine > ~/note; cat ~/note").await;
+    assert_eq!(ran.stdout, "fine\n", "{ran:?}");
+}
+
+pub(crate) async fn more_than_fits_is_refused_wherever_it_is(ground: &impl Ground) {
+    let actor = ground.actor();
+    // A stream may be a little longer than the disk, for its names.
+    let mut archive = archive_entry("much", tar::EntryType::Regular, "", &vec![7; 12 << 20]);
+    archive.extend(archive_entry(".reeve-home/more", tar::EntryType::Regular, "", &vec![7; 72 << 20]));
+    archive.extend([0; 1024]);
+    let mut spec = spec();
+    spec.limits.disk_bytes = 16 << 20;
+    let refused = actor.import(&spec, &archive).await.expect_err("it is too much");
+    assert_eq!(refused.code, ProblemCode::DiskFull, "{refused}");
+    assert_eq!(ground.driver().found().await.expect("found"), []);
+    until("nothing is left", async || ground.traces().await.is_empty()).await;
+}
+
 pub(crate) async fn an_archive_that_leads_out_is_refused_and_leaves_nothing(ground: &impl Ground) {
     let actor = ground.actor();
     let victim = tempfile::tempdir().expect("a directory");
@@ -311,6 +379,9 @@ pub(crate) async fn an_archive_that_leads_out_is_refused_and_leaves_nothing(grou
         ("through a link to a link", vec![link("a", &outside), link("b", "a"), file("b/pwned")]),
         ("a second name for what is outside", vec![archive_entry("x", tar::EntryType::Link, "../../etc/passwd", b"")]),
         ("a device", vec![device]),
+        ("above the home directory", vec![file(".reeve-home/../../pwned")]),
+        ("through a home directory that is a link", vec![link(".reeve-home", &outside), file(".reeve-home/pwned")]),
+        ("through a link in it", vec![link(".reeve-home/way", &outside), file(".reeve-home/way/pwned")]),
         ("what is no archive", vec![vec![7; 4096]]),
     ]);
     for (what, entries) in hostile {

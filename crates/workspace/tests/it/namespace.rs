@@ -37,7 +37,7 @@ fn is_root() -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_out_is_shut() {
-    escapes::every_way_is_shut(&Stage::new().await, &[]).await;
+    escapes::every_way_is_shut(&Stage::new().await, &[], true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,6 +130,28 @@ mod as_root {
             groups.contains(&stage.driver.installation()) && uid.is_some_and(|uid: u32| users.contains(&uid))
         });
         assert!(found, "the workspace runs as a user of its own");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_rests_needs_no_place_to_be_reached_in() {
+        let stage = Stage::new().await;
+        let (actor, spec) = (stage.actor(), spec());
+        let reach = stage.options.reach.clone().expect("a place");
+        actor.begin(&spec).await;
+        actor.save(&spec.id, "a.txt", b"kept").await;
+        let next = NamespaceDriver::open(stage.options.clone()).await.expect("the next server opens");
+        stage.driver.close().await;
+        assert!(reach.join("etc/passwd").exists(), "the next server and the workspace need it");
+        Actor::new(&next).suspend(&spec.id).await.expect("suspended");
+        next.close().await;
+        assert!(!reach.exists(), "nothing runs, and no server is open");
+        let last = NamespaceDriver::open(stage.options.clone()).await.expect("the last server opens");
+        let heir = Actor::new(&last);
+        heir.start(&spec).await.expect("started");
+        assert_eq!(heir.read(&spec.id, "a.txt").await.expect("read"), b"kept");
+        heir.delete(&spec.id, true).await.expect("deleted");
+        last.close().await;
+        assert!(!reach.exists(), "everything was purged");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

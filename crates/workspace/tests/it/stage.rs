@@ -94,7 +94,7 @@ pub(crate) fn traces(root: &Path, installation: &str) -> Vec<String> {
         }
     }
     for place in ["workspaces/boxes", "reach", "workspaces/reach"] {
-        let shared = |path: &PathBuf| path.ends_with("etc") || path.ends_with("bin");
+        let shared = |path: &PathBuf| ["etc", "bin", "of"].iter().any(|name| path.ends_with(name));
         let left = entries(&root.join(place)).into_iter().filter(|path| !shared(path));
         found.extend(left.map(|path| format!("directory {}", path.display())));
     }
