@@ -134,7 +134,7 @@ impl Platform {
     /// The same platform with sessions, whose tool the gate has. Give it its workspaces first.
     #[must_use]
     pub fn with_sessions(mut self, parts: crate::sessions::SessionsParts) -> Self {
-        self.sessions = Some(Arc::new(crate::sessions::Core::new(parts)));
+        self.sessions = Some(Arc::new(crate::sessions::Core::new(parts, self.clock().now())));
         self
     }
 

@@ -116,6 +116,21 @@ id!(
     /// One tool call by one principal on one resource with fixed arguments.
     ActionId, "act", "an action id"
 );
+
+impl ActionId {
+    /// The id of the question that is asked before this act: always the same one, so that whoever comes back after a
+    /// crash finds the question instead of asking it twice.
+    #[must_use]
+    pub fn question(&self) -> Self {
+        let mut text = self.0.clone();
+        let last = text.pop().and_then(|last| u8::try_from(last).ok());
+        let place = last.and_then(|last| ALPHABET.iter().position(|known| *known == last));
+        let other = place.and_then(|place| ALPHABET.get(place ^ 1)).copied().unwrap_or(b'0');
+        text.push(char::from(other));
+        Self(text)
+    }
+}
+
 id!(
     /// One durable question to people about exactly one action.
     ApprovalId, "apr", "an approval id"
@@ -278,5 +293,13 @@ mod tests {
         let early = ActionId::new(jiff::Timestamp::from_second(1_000).unwrap(), u128::MAX);
         let late = ActionId::new(jiff::Timestamp::from_second(2_000).unwrap(), 0);
         assert!(early < late);
+    }
+    #[test]
+    fn an_acts_question_has_one_id_of_its_own() {
+        let act = ActionId::new(jiff::Timestamp::from_second(1_000).unwrap(), 7 << 64);
+        let question = act.question();
+        assert_ne!(question, act);
+        assert_eq!(question, act.question());
+        assert_eq!(question.as_str().parse::<ActionId>().unwrap(), question);
     }
 }

@@ -105,6 +105,15 @@ impl PermissionMode {
             Self::Auto => "auto",
         }
     }
+
+    /// Whether the one an agent works for is asked before a change of this kind (`edit`, `move`, `execute` …).
+    pub fn asks(self, kind: &str) -> bool {
+        match self {
+            Self::Ask | Self::Plan => true,
+            Self::AcceptEdits => !matches!(kind, "edit" | "move"),
+            Self::Auto => false,
+        }
+    }
 }
 
 /// A session as those see it who may.

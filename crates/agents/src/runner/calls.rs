@@ -3,12 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use reeve_platform::sessions::PermissionAsked;
+use reeve_platform::sessions::{PermissionAsked, unified};
 use reeve_types::WorkspacePath;
 use reeve_types::session::{FileDiff, Happening};
 use serde_json::{Value, json};
 
-use super::words::{cut, plain, unified};
+use super::words::{cut, plain};
 use crate::acp::{ToolCall, ToolCallChange, ToolContent, ToolKind, ToolStatus};
 use crate::redact;
 
@@ -47,6 +47,8 @@ struct Known {
     kind: Option<ToolKind>,
     input: Option<Value>,
     content: Vec<ToolContent>,
+    /// The files that it says it is about.
+    files: Vec<String>,
     output: Option<Value>,
     finished: bool,
     told_at: Option<Instant>,
@@ -67,7 +69,7 @@ impl Calls {
             kind: Some(call.kind),
             status: Some(call.status),
             content: Some(call.content),
-            locations: None,
+            locations: Some(call.locations),
             input: call.input,
             output: call.output,
         };
@@ -164,6 +166,9 @@ impl Known {
         }
         if let Some(content) = change.content {
             self.content = content;
+        }
+        if let Some(places) = change.locations {
+            self.files = places.iter().take(DIFFS_MAX).map(|place| from_root(&place.path)).collect();
         }
         self.output = change.output.or(self.output.take());
     }
@@ -313,6 +318,8 @@ impl Known {
             title: if self.title.is_empty() { self.tool_word() } else { self.title.clone() },
             kind: self.kind_word().to_owned(),
             detail: cut(&detail, DETAIL_CHARS_MAX),
+            files: self.files.iter().cloned().chain(diffs.into_iter().map(|diff| diff.path)).collect(),
+            command: self.command(),
         }
     }
 }

@@ -32,8 +32,8 @@ fn governed(routes: Routes, root: &str) -> Routes {
         .alias(Permission::Look, &at("/approvals/pending"), routes!(approvals::pending))
         .alias(Permission::Look, &at("/approvals/{id}"), routes!(approvals::show))
         .alias(Permission::Look, &at("/approvals/{id}/wait"), routes!(approvals::wait))
-        .alias(Permission::Approve, &at("/approvals/{id}/approve"), routes!(approvals::approve))
-        .alias(Permission::Approve, &at("/approvals/{id}/deny"), routes!(approvals::deny))
+        .alias(Permission::Ask, &at("/approvals/{id}/approve"), routes!(approvals::approve))
+        .alias(Permission::Ask, &at("/approvals/{id}/deny"), routes!(approvals::deny))
         .alias(Permission::Cancel, &at("/approvals/{id}/cancel"), routes!(approvals::cancel))
 }
 

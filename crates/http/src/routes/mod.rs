@@ -125,16 +125,18 @@ fn answering(routes: Routes) -> Routes {
         .api(Permission::Look, routes!(approvals::stream))
         .api(Permission::Look, routes!(approvals::show))
         .api(Permission::Look, routes!(approvals::wait))
-        .api(Permission::Approve, routes!(approvals::approve))
-        .api(Permission::Approve, routes!(approvals::deny))
+        // Who may answer depends on the question: its owner, those whom policy names, or whoever may approve at all. The
+        // platform knows.
+        .api(Permission::Ask, routes!(approvals::approve))
+        .api(Permission::Ask, routes!(approvals::deny))
         .api(Permission::Cancel, routes!(approvals::cancel))
         .api(Permission::Look, routes!(approvals::create))
-        .api(Permission::Approve, routes!(answer_links::make))
+        .api(Permission::Ask, routes!(answer_links::make))
         .api(Permission::Public, routes!(answer_links::look))
         .api(Permission::Public, routes!(answer_links::answer))
         .api(Permission::Look, routes!(decisions::list))
         .api(Permission::Look, routes!(decisions::show))
-        .api(Permission::Approve, routes!(decisions::resolve))
+        .api(Permission::Ask, routes!(decisions::resolve))
 }
 
 fn administering(routes: Routes) -> Routes {

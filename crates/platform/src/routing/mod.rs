@@ -1,4 +1,4 @@
-//! Answering a question without a model.
+//! Answering a question without a model, and seeing where one goes.
 //!
 //! The words of the question choose a topic ([`topics`]); its checks run through the gate like any other act; the answer
 //! is written from what they found, each sentence from evidence, with the records it rests on.
@@ -9,7 +9,8 @@ mod words;
 use reeve_gate::{Refusal, Submission};
 use reeve_types::event::DelegationPart;
 use reeve_types::{
-    Arguments, Diagnosis, EventId, EventType, Finding, Origin, Principal, Purpose, Severity, TenantId, TraceId,
+    Arguments, Diagnosis, EventId, EventType, Finding, Origin, Principal, Purpose, SessionId, Severity, TenantId,
+    TraceId,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -72,8 +73,11 @@ pub struct Answer {
     pub findings: Vec<Finding>,
     /// The journey.
     pub trace_id: TraceId,
-    /// Whether a model took part; never here.
+    /// Whether a model took part.
     pub model: bool,
+    /// The session in which it was answered, where a model took part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
 }
 
 /// How an answer is made: which topic, which target.
@@ -86,13 +90,7 @@ struct Plan {
 impl Platform {
     /// Answers a question: routes it by its words, runs the checks, writes sentences that cite what was found.
     pub async fn ask(&self, principal: &Principal, question: Question) -> Result<Answer, PlatformError> {
-        if question.message.trim().is_empty() {
-            return Err(PlatformError::Invalid("the question is empty: send `message`".to_owned()));
-        }
-        if question.message.len() > QUESTION_BYTES_MAX {
-            return Err(PlatformError::Invalid(format!("the question is longer than {QUESTION_BYTES_MAX} bytes")));
-        }
-        check_agent(question.agent.as_deref())?;
+        check_question(&question)?;
         let trace_id = question.trace_id.clone().unwrap_or_else(|| self.new_trace("tr"));
         if words::asks_for_inventory(&question.message) {
             let plan =
@@ -104,6 +102,21 @@ impl Platform {
         let (category, confidence) = plan.topic.map_or(("health", 0.0), |m| (m.topic.category, m.score));
         self.record_routing(principal, &question, &trace_id, &plan, category, confidence).await?;
         self.look_and_answer(principal, &question, trace_id, plan).await
+    }
+
+    /// Looks at a question that a model will answer, and records where it goes. Returns what it is about.
+    pub(crate) async fn route_question(
+        &self,
+        principal: &Principal,
+        question: &Question,
+    ) -> Result<String, PlatformError> {
+        check_question(question)?;
+        let trace_id = question.trace_id.clone().unwrap_or_else(|| self.new_trace("tr"));
+        let mut plan = self.plan(&principal.tenant, question)?;
+        plan.explanation.push("a model is configured, so an agent answers".to_owned());
+        let (category, confidence) = plan.topic.map_or(("health", 0.0), |m| (m.topic.category, m.score));
+        self.record_routing(principal, question, &trace_id, &plan, category, confidence).await?;
+        Ok(category.to_owned())
     }
 
     fn plan(&self, tenant: &TenantId, question: &Question) -> Result<Plan, PlatformError> {
@@ -220,6 +233,7 @@ impl Platform {
             findings: Vec::new(),
             trace_id,
             model: false,
+            session_id: None,
         }
     }
 
@@ -323,6 +337,16 @@ struct Seen {
     data: Option<Value>,
 }
 
+fn check_question(question: &Question) -> Result<(), PlatformError> {
+    if question.message.trim().is_empty() {
+        return Err(PlatformError::Invalid("the question is empty: send `message`".to_owned()));
+    }
+    if question.message.len() > QUESTION_BYTES_MAX {
+        return Err(PlatformError::Invalid(format!("the question is longer than {QUESTION_BYTES_MAX} bytes")));
+    }
+    check_agent(question.agent.as_deref())
+}
+
 fn check_agent(agent: Option<&str>) -> Result<(), PlatformError> {
     match agent {
         None | Some("" | "database" | "db" | "postgres_database_agent" | "general") => Ok(()),
@@ -396,5 +420,6 @@ fn compose(
         findings: relevant,
         trace_id,
         model: false,
+        session_id: None,
     }
 }

@@ -15,6 +15,16 @@ use super::turn::{Stop, TurnCx};
 use crate::approvals::WAIT_MAX;
 use crate::{Permission, PlatformError};
 
+/// Why a question is answered yes without asking: it was allowed for as long as the session lasts.
+const BY_GRANT: &str = "allowed for the whole session";
+/// Or the session's mode says that such questions need not be asked.
+const BY_MODE: &str = "the session's mode allows it without asking";
+
+/// Whether an answer with this reason was given beforehand, by a grant or by a session's mode.
+pub fn stood_before(reason: &str) -> bool {
+    reason == BY_GRANT || reason == BY_MODE
+}
+
 /// What came of an act.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -120,19 +130,20 @@ impl TurnCx {
 
     async fn wait_for_people(&self, call_id: &str, approval: Approval) -> Result<Outcome, Stop> {
         let id = approval.approval_id.clone();
-        if self.is_granted(&approval) && approval.status == ApprovalStatus::Pending {
-            let reason = "allowed for the whole session";
+        let stands = self.answer_that_stands(&approval).filter(|_| approval.status == ApprovalStatus::Pending);
+        if let Some(reason) = stands {
             self.sessions.core.counts.not_asked();
             match self.platform().approve(&self.owner, &id, reason, None).await {
                 Ok(_) | Err(PlatformError::Conflict(_)) => {}
-                Err(error) => tracing::warn!(session.id = %self.id, "a grant could not be used: {error}"),
+                Err(error) => tracing::warn!(session.id = %self.id, "an answer that stands could not be used: {error}"),
             }
         } else {
             self.note_waiting(call_id, &approval).await?;
         }
-        let asked = !self.is_granted(&approval);
+        let asked = std::time::Instant::now();
         let settled = self.answer_to(&id).await?;
-        if asked {
+        self.count_waiting(asked.elapsed());
+        if stands.is_none() {
             self.sessions.core.counts.answered(&settled);
         }
         self.note_answered(call_id, &settled).await?;
@@ -204,11 +215,30 @@ impl TurnCx {
         }
     }
 
-    /// Whether the owner has allowed such acts for this session.
-    fn is_granted(&self, approval: &Approval) -> bool {
+    /// What the owner has said beforehand about such questions, as the reason of a yes: by a grant, or by the session's
+    /// mode. Where policy wants other people, it counts for nothing.
+    fn answer_that_stands(&self, approval: &Approval) -> Option<&'static str> {
         let text = |key: &str| approval.arguments.get(key).and_then(Value::as_str).unwrap_or_default();
-        super::permission::is_owners_question(approval)
-            && self.grants().iter().any(|grant| grant.tool == text("tool") && grant.kind == text("kind"))
+        if !super::permission::is_owners_question(approval) {
+            return None;
+        }
+        if self.grants().iter().any(|grant| grant.tool == text("tool") && grant.kind == text("kind")) {
+            return Some(BY_GRANT);
+        }
+        (!self.mode().asks(text("kind"))).then_some(BY_MODE)
+    }
+
+    /// Takes a question back that is still open.
+    pub(super) async fn withdraw(&self, call_id: &str, id: &ApprovalId, reason: &str) -> Result<(), Stop> {
+        match self.platform().cancel(&self.owner, id, reason).await {
+            Ok(_) | Err(PlatformError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.session.waiting_for.contains(id) {
+            let settled = self.platform().approval(self.tenant(), id).await?;
+            self.note_answered(call_id, &settled).await?;
+        }
+        Ok(())
     }
 
     async fn note_waiting(&self, call_id: &str, approval: &Approval) -> Result<(), Stop> {

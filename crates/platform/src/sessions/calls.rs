@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 
 use super::asking::Outcome;
 use super::permission::PERMISSION_TOOL;
+use super::spent::Spent;
 use super::tools::{Kit, Route, purpose_in, title_of, told_of_program};
 use super::transcript::OpenCall;
-use super::turn::{Spent, Stop, TurnCx};
+use super::turn::{Stop, TurnCx};
 
+/// Longest detail of a question, in characters.
+const DETAIL_CHARS_MAX: usize = 8000;
 /// Calls that only look which run at the same time.
 const LOOKS_AT_ONCE: usize = 4;
 
@@ -40,13 +43,12 @@ pub(super) async fn answer_calls(
             .await;
         for (call, answer) in group.iter().zip(answers) {
             let finished = answer?;
-            if let Happening::ToolFinished { is_error: true, content, .. } = &finished {
-                let failed = spent.count_failure(call, content);
-                all.push(finished);
-                failed?;
-                continue;
-            }
+            let counted = match &finished {
+                Happening::ToolFinished { is_error, content, .. } => spent.count_end(call, is_error.then_some(content)),
+                _ => Ok(()),
+            };
             all.push(finished);
+            counted?;
         }
     }
     Ok(all)
@@ -160,7 +162,7 @@ async fn in_workspace(
         Err(reason) => return Ok((Outcome::failed(reason), Vec::new())),
     };
     if !begun && route.asks(cx.mode()) {
-        let asked = ask_owner(cx, call, route.kind(), &prepared.detail).await?;
+        let asked = ask_owner(cx, call, &action_id, route.kind(), &prepared.detail).await?;
         if asked.is_error {
             return Ok((asked, Vec::new()));
         }
@@ -176,13 +178,30 @@ async fn in_workspace(
     Ok((outcome, prepared.diffs))
 }
 
-async fn ask_owner(cx: &TurnCx, call: &OpenCall, kind: &str, detail: &str) -> Result<Outcome, Stop> {
+/// Asks the one the agent works for whether it may do this. A question that was asked before a crash is found again, as
+/// long as it is about the same change.
+async fn ask_owner(
+    cx: &TurnCx,
+    call: &OpenCall,
+    action_id: &ActionId,
+    kind: &str,
+    detail: &str,
+) -> Result<Outcome, Stop> {
     let arguments = json!({
         "agent": cx.session.agent, "session_id": cx.id, "call_id": call.id, "tool": call.name, "kind": kind,
-        "title": title_of(&call.name, &call.input), "detail": detail.chars().take(4000).collect::<String>(),
+        "title": title_of(&call.name, &call.input), "detail": detail.chars().take(DETAIL_CHARS_MAX).collect::<String>(),
     });
     let arguments = arguments.as_object().cloned().unwrap_or_default();
-    cx.act(&call.id, &new_action(cx), PERMISSION_TOOL, arguments, None).await
+    let mut question = action_id.question();
+    if let Some(asked) = cx.platform().store().action_of(cx.tenant(), &question).await?
+        && asked.arguments.get("detail") != arguments.get("detail")
+    {
+        if let Some(approval_id) = &asked.approval_id {
+            cx.withdraw(&call.id, approval_id, "what it was about has changed since").await?;
+        }
+        question = new_action(cx);
+    }
+    cx.act(&call.id, &question, PERMISSION_TOOL, arguments, None).await
 }
 
 /// Writes down what came back; a text too long for an event is kept beside it.

@@ -5,32 +5,31 @@
 //! where it can: a turn that was in flight when the server ended is never sent twice.
 
 mod environment;
+mod peer;
+mod silence;
 mod steering;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reeve_store::{OpenTurn, StoredSession};
 use reeve_types::model::Usage;
-use reeve_types::session::{FileDiff, Happening, PermissionMode, TurnEnd};
+use reeve_types::session::{Happening, PermissionMode, TurnEnd};
 use reeve_types::workspace::processes::{ExecRequest, ExecResult};
-use reeve_types::{ActionId, SessionId, WorkspaceId, WorkspacePath};
-use serde_json::{Value, json};
+use reeve_types::{SessionId, WorkspaceId};
 use tracing::Instrument as _;
 
-use super::permission::PERMISSION_TOOL;
+use super::Sessions;
 use super::turn::{Never, Stop, TurnCx};
-use super::{Sessions, lock};
 use crate::workspaces::Asker;
+use peer::Peer;
 
 pub(super) use environment::checked_environment;
 pub(super) use steering::Changed;
 
 /// How long an agent has to end a turn that was cancelled before it is stopped.
 const CANCEL_GRACE: Duration = Duration::from_secs(10);
-/// How often words that come in pieces are written down.
-const DELTA_EVERY: Duration = Duration::from_millis(40);
 
 /// A program that can be an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +139,10 @@ pub struct PermissionAsked {
     pub kind: String,
     /// What people read before they answer: a command, a diff.
     pub detail: String,
+    /// The files that it is about, from the root of the workspace, as far as the agent says.
+    pub files: Vec<String>,
+    /// The command that it would run, where it is one.
+    pub command: Option<String>,
 }
 
 /// What is decided about it.
@@ -179,238 +182,6 @@ pub(super) struct Live {
     told: tokio::sync::Mutex<steering::Told>,
 }
 
-#[derive(Default)]
-struct Coming {
-    words: String,
-    thoughts: String,
-    /// The words since the last message was written down whole.
-    message: String,
-    flushing: bool,
-}
-
-struct Peer {
-    cx: Mutex<Option<Arc<TurnCx>>>,
-    coming: Mutex<Coming>,
-    sessions: Sessions,
-    tenant: reeve_types::TenantId,
-    id: SessionId,
-    this: std::sync::Weak<Peer>,
-}
-
-impl Peer {
-    fn cx(&self) -> Option<Arc<TurnCx>> {
-        lock(&self.cx).clone()
-    }
-
-    /// Writes down what was said so far; whole, when something else follows.
-    async fn flush(&self, whole: bool) {
-        let mut happened = Vec::new();
-        let turn = self.cx().map_or(0, |cx| cx.number);
-        {
-            let mut coming = lock(&self.coming);
-            coming.flushing = false;
-            let (words, thoughts) = (std::mem::take(&mut coming.words), std::mem::take(&mut coming.thoughts));
-            if !thoughts.is_empty() {
-                happened.push(Happening::Thought { turn, text: thoughts });
-            }
-            if !words.is_empty() {
-                coming.message.push_str(&words);
-                happened.push(Happening::Delta { turn, text: words });
-            }
-            if whole {
-                let message = std::mem::take(&mut coming.message);
-                if !message.trim().is_empty() {
-                    happened.push(Happening::Message { turn, text: message });
-                }
-            }
-        }
-        self.note(happened).await;
-    }
-
-    async fn note(&self, happened: Vec<Happening>) {
-        if happened.is_empty() {
-            return;
-        }
-        let noted = match self.cx() {
-            Some(cx) => cx.note(happened).await.map_err(|stop| format!("{stop:?}")),
-            None => self
-                .sessions
-                .alter(&self.tenant, &self.id, move |_, all| {
-                    all.extend(happened);
-                    Ok(())
-                })
-                .await
-                .map(|_| ())
-                .map_err(|error| error.to_string()),
-        };
-        if let Err(reason) = noted {
-            tracing::debug!(session.id = %self.id, "what an agent told came too late: {reason}");
-        }
-    }
-
-    fn soon(&self) {
-        let mut coming = lock(&self.coming);
-        if coming.flushing {
-            return;
-        }
-        coming.flushing = true;
-        if let Some(this) = self.this.upgrade() {
-            tokio::spawn(async move {
-                tokio::time::sleep(DELTA_EVERY).await;
-                this.flush(false).await;
-            });
-        }
-    }
-
-    fn turn_cx(&self) -> Result<Arc<TurnCx>, String> {
-        self.cx().ok_or_else(|| "no turn is in flight; nothing is done between turns".to_owned())
-    }
-
-    /// A path as the agent sees it, below the workspace's root.
-    fn path_of(text: &str) -> Result<WorkspacePath, String> {
-        text.parse::<WorkspacePath>().map_err(|problem| problem.to_string())
-    }
-}
-
-fn new_action(cx: &TurnCx) -> ActionId {
-    let clock = cx.platform().clock();
-    ActionId::new(clock.now(), clock.random())
-}
-
-impl ExternalPeer for Peer {
-    fn said(&self, text: String) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            lock(&self.coming).words.push_str(&text);
-            self.soon();
-        })
-    }
-
-    fn thought(&self, text: String) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            lock(&self.coming).thoughts.push_str(&text);
-            self.soon();
-        })
-    }
-
-    fn happened(&self, what: Happening) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            self.flush(!matches!(what, Happening::ToolProgress { .. } | Happening::Commands { .. })).await;
-            let number = self.cx().map_or(0, |cx| cx.number);
-            let what = match what {
-                Happening::ToolCalled { call_id, tool, title, kind, arguments, action_id, .. } => {
-                    Happening::ToolCalled { turn: number, call_id, tool, title, kind, arguments, action_id }
-                }
-                Happening::Plan { entries, .. } => Happening::Plan { turn: number, entries },
-                Happening::ToolFinished { call_id, is_error, content, record, diffs, .. } => {
-                    let (content, whole) = match self.cx() {
-                        Some(cx) => match cx.fitting(content).await {
-                            Ok(fitting) => fitting,
-                            Err(_) => return,
-                        },
-                        None => (content.chars().take(4000).collect(), None),
-                    };
-                    Happening::ToolFinished { call_id, is_error, content, whole, record, diffs }
-                }
-                other => other,
-            };
-            self.note(vec![what]).await;
-        })
-    }
-
-    fn permission(&self, asked: PermissionAsked) -> BoxFuture<'_, Choice> {
-        Box::pin(async move {
-            let Ok(cx) = self.turn_cx() else { return Choice::Cancelled };
-            self.flush(true).await;
-            let looks = matches!(asked.kind.as_str(), "read" | "search" | "think");
-            match cx.mode() {
-                PermissionMode::Plan if !looks => return Choice::Reject,
-                PermissionMode::Auto => {
-                    self.sessions.core.counts.not_asked();
-                    return Choice::Allow;
-                }
-                PermissionMode::AcceptEdits if matches!(asked.kind.as_str(), "edit" | "move") => {
-                    self.sessions.core.counts.not_asked();
-                    return Choice::Allow;
-                }
-                _ => {}
-            }
-            let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
-            let arguments = json!({
-                "agent": cx.session.agent, "session_id": cx.id, "call_id": cut(&asked.call_id, 200),
-                "tool": cut(&asked.tool, 100), "kind": asked.kind, "title": cut(&asked.title, 300),
-                "detail": cut(&asked.detail, 8000),
-            });
-            let Value::Object(arguments) = arguments else { return Choice::Cancelled };
-            match cx.act(&asked.call_id, &new_action(&cx), PERMISSION_TOOL, arguments, None).await {
-                Ok(outcome) if outcome.is_error => Choice::Reject,
-                Ok(_) => Choice::Allow,
-                Err(_) => Choice::Cancelled,
-            }
-        })
-    }
-
-    fn read_file(&self, path: String) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async move {
-            let cx = self.turn_cx()?;
-            Ok(cx.content_of(&Self::path_of(&path)?).await?.0)
-        })
-    }
-
-    fn write_file(&self, path: String, content: String) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async move {
-            let cx = self.turn_cx()?;
-            if cx.mode() == PermissionMode::Plan {
-                return Err("this session only plans: files are not changed".to_owned());
-            }
-            let path = Self::path_of(&path)?;
-            let old = cx.content_of(&path).await.ok().map(|(text, _)| text);
-            let arguments = json!({
-                "workspace_id": cx.workspace_id()?, "path": path, "content": content, "create_parents": true,
-                "origin": cx.id,
-            });
-            let call_id = format!("fs_{}", new_action(&cx));
-            let action_id = new_action(&cx);
-            self.flush(true).await;
-            self.note(vec![Happening::ToolCalled {
-                turn: cx.number,
-                call_id: call_id.clone(),
-                tool: "write_file".to_owned(),
-                title: format!("Write {path}"),
-                kind: "edit".to_owned(),
-                arguments: json!({"path": path}),
-                action_id: Some(action_id.clone()),
-            }])
-            .await;
-            let Value::Object(arguments) = arguments else { return Err("no arguments".to_owned()) };
-            let outcome = cx.act(&call_id, &action_id, "workspace_save_file", arguments, None).await;
-            let outcome = outcome.map_err(|_| "the turn has ended".to_owned())?;
-            let diffs = vec![FileDiff { path: super::tools::from_root(&path), old, new: content }];
-            self.note(vec![Happening::ToolFinished {
-                call_id,
-                is_error: outcome.is_error,
-                content: outcome.content.clone(),
-                whole: None,
-                record: outcome.record,
-                diffs: if outcome.is_error { Vec::new() } else { diffs },
-            }])
-            .await;
-            if outcome.is_error { Err(outcome.content) } else { Ok(()) }
-        })
-    }
-
-    fn run(&self, request: ExecRequest) -> BoxFuture<'_, Result<ExecResult, String>> {
-        Box::pin(async move {
-            let cx = self.turn_cx()?;
-            if cx.mode() == PermissionMode::Plan {
-                return Err("this session only plans: programs are not run".to_owned());
-            }
-            let workspaces = cx.workspaces()?;
-            let ran = workspaces.execute_whole(&cx.asker(), &cx.workspace_id()?, &request).await;
-            ran.map_err(|error| error.to_string())
-        })
-    }
-}
-
 impl Sessions {
     /// A turn of an external agent, from its prompt to its end.
     pub(super) async fn run_external(
@@ -434,7 +205,7 @@ impl Sessions {
                 Stop::Ended(TurnEnd::Failed, failure.message)
             })?,
         }
-        *lock(&live.peer.cx) = Some(Arc::clone(cx));
+        live.peer.follow(Some(Arc::clone(cx)));
         cx.note_with(Vec::new(), |row, _| {
             if let Some(turn) = &mut row.turn {
                 turn.sent = true;
@@ -446,7 +217,7 @@ impl Sessions {
         if let Some(used) = live.link.take_used() {
             self.count_external(cx, used).await;
         }
-        *lock(&live.peer.cx) = None;
+        live.peer.follow(None);
         if !live.link.is_alive() {
             self.core.links.lock().await.remove(&cx.id);
         }
@@ -466,11 +237,12 @@ impl Sessions {
             session.id = %cx.id,
         );
         let mut prompt = live.link.prompt(text).instrument(span);
-        tokio::select! {
+        let too_silent = tokio::select! {
             ended = &mut prompt => return ended.map_err(failed),
-            () = cx.stopped() => {}
-        }
-        if !cx.cancel.is_cancelled() {
+            () = cx.stopped() => false,
+            () = silence::bear(cx, live) => true,
+        };
+        if !too_silent && !cx.cancel.is_cancelled() {
             // The server stops: the program ends with it, and the turn is told as cut off at the next start.
             live.link.close().await;
             return Err(Stop::Paused);
@@ -481,6 +253,9 @@ impl Sessions {
             self.core.links.lock().await.remove(&cx.id);
             let message = "the agent did not end its turn when it was told to, and was stopped".to_owned();
             live.peer.note(vec![Happening::Warning { message }]).await;
+        }
+        if too_silent {
+            return Ok((TurnEnd::Failed, silence::reason(cx)));
         }
         Err(Stop::Cancelled)
     }
@@ -493,14 +268,7 @@ impl Sessions {
         let failed = |message: String| Stop::Ended(TurnEnd::Failed, message);
         let agents = self.core.parts.external.as_ref();
         let agents = agents.ok_or_else(|| failed(format!("this server cannot start `{}`", row.session.agent)))?;
-        let peer = Arc::new_cyclic(|this| Peer {
-            cx: Mutex::new(Some(Arc::clone(cx))),
-            coming: Mutex::default(),
-            sessions: self.clone(),
-            tenant: cx.tenant().clone(),
-            id: cx.id.clone(),
-            this: this.clone(),
-        });
+        let peer = Peer::new(self, cx);
         let wanted = ExternalWanted {
             profile: row.session.agent.clone(),
             session_id: cx.id.clone(),
@@ -513,7 +281,8 @@ impl Sessions {
             model: row.session.model.clone(),
         };
         let told = steering::Told { mode: wanted.mode, model: wanted.model.clone() };
-        let asked_to_resume = wanted.resume.is_some();
+        // A session that has a past: its own, or that of the one it was forked from.
+        let has_past = wanted.resume.is_some() || row.session.turns > 1;
         let span = tracing::debug_span!(
             "acp.child_process.spawn",
             otel.kind = "internal",
@@ -528,7 +297,7 @@ impl Sessions {
         drop(span);
         let opened = opened.map_err(|failure| failed(failure.message))?;
         let mut happened = Vec::new();
-        if asked_to_resume && !opened.resumed {
+        if has_past && !opened.resumed {
             let message = "the agent was started anew and does not remember what was said before".to_owned();
             happened.push(Happening::Warning { message });
         }

@@ -1,6 +1,6 @@
 //! Telling those who watch. What is told is on disk already; a watcher that misses something reads it from there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use reeve_store::{StoreError, StoredSession};
@@ -15,6 +15,8 @@ use crate::Permission;
 const LAG_MAX: usize = 256;
 /// Events read from the database at once.
 const PAGE: usize = 500;
+/// What is remembered of the stream of all sessions.
+const RECENT_MAX: usize = 1024;
 
 /// One event as it is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Frame {
 /// What happened in any session that a watcher may see.
 #[derive(Debug, Clone)]
 pub struct Told {
+    /// Its place in the stream of all sessions. Numbers grow, and begin above those of earlier processes.
+    pub id: u64,
     tenant: TenantId,
     owner: String,
     /// The session after the event, as it is listed.
@@ -36,14 +40,37 @@ pub struct Told {
     pub event: &'static str,
 }
 
+/// What happens in all sessions, from some place on.
+pub struct Overview {
+    /// What happened after that place, oldest first.
+    pub missed: VecDeque<Told>,
+    /// Whether more has happened since then than is remembered: lists are to be read anew.
+    pub gap: bool,
+    /// What happens from now on.
+    pub live: broadcast::Receiver<Told>,
+}
+
+/// What was told last of all sessions, for watchers that come back.
+struct Recent {
+    next: u64,
+    kept: VecDeque<Told>,
+}
+
 pub(super) struct Feeds {
     each: Mutex<HashMap<SessionId, broadcast::Sender<Frame>>>,
     all: broadcast::Sender<Told>,
+    recent: Mutex<Recent>,
 }
 
-impl Default for Feeds {
-    fn default() -> Self {
-        Self { each: Mutex::default(), all: broadcast::channel(1024).0 }
+impl Feeds {
+    /// The time makes numbers of this process greater than those of earlier ones.
+    pub(super) fn new(now: jiff::Timestamp) -> Self {
+        let next = u64::try_from(now.as_microsecond()).unwrap_or(1);
+        Self {
+            each: Mutex::default(),
+            all: broadcast::channel(RECENT_MAX).0,
+            recent: Mutex::new(Recent { next, kept: VecDeque::new() }),
+        }
     }
 }
 
@@ -51,13 +78,22 @@ impl Feeds {
     pub(super) fn tell(&self, row: &StoredSession, events: Vec<SessionEvent>) {
         // Deltas are for those who watch this session; lists need not hear of each word.
         let listed = events.iter().rfind(|event| !matches!(event.what.as_str(), "delta" | "thought"));
-        if let Some(event) = listed.filter(|_| self.all.receiver_count() > 0) {
-            let _ = self.all.send(Told {
+        if let Some(event) = listed {
+            // Remembering and telling are one step, so that whoever comes between misses nothing and hears nothing twice.
+            let mut recent = lock(&self.recent);
+            let told = Told {
+                id: recent.next,
                 tenant: row.session.tenant.clone(),
                 owner: row.session.owner.clone(),
                 session: Arc::new(row.session.clone()),
                 event: event.what.as_str(),
-            });
+            };
+            recent.next += 1;
+            if recent.kept.len() == RECENT_MAX {
+                recent.kept.pop_front();
+            }
+            recent.kept.push_back(told.clone());
+            let _ = self.all.send(told);
         }
         let mut each = lock(&self.each);
         let Some(sender) = each.get(&row.session.id) else { return };
@@ -71,6 +107,17 @@ impl Feeds {
                 Err(error) => tracing::error!(session.id = %event.session_id, "an event cannot be told: {error}"),
             }
         }
+    }
+
+    fn overview(&self, after: Option<u64>) -> Overview {
+        let recent = lock(&self.recent);
+        let live = self.all.subscribe();
+        let Some(after) = after else { return Overview { missed: VecDeque::new(), gap: false, live } };
+        let first = recent.kept.front().map_or(recent.next, |told| told.id);
+        let gap = after + 1 < first || after >= recent.next;
+        let missed =
+            if gap { VecDeque::new() } else { recent.kept.iter().filter(|told| told.id > after).cloned().collect() };
+        Overview { missed, gap, live }
     }
 
     fn subscribe(&self, id: &SessionId) -> broadcast::Receiver<Frame> {
@@ -178,9 +225,10 @@ impl Sessions {
         Ok(self.platform.store().session_event_texts(id, after, limit.clamp(1, 1000)).await?)
     }
 
-    /// Everything that changes in lists of sessions from now on. Hold each against [`Told::is_for`].
-    pub fn watch_all(&self) -> broadcast::Receiver<Told> {
-        self.core.feeds.all.subscribe()
+    /// Everything that changes in lists of sessions, from now on or from after a place. Hold each against
+    /// [`Told::is_for`].
+    pub fn watch_all(&self, after: Option<u64>) -> Overview {
+        self.core.feeds.overview(after)
     }
 }
 

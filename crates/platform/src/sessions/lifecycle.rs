@@ -153,7 +153,13 @@ impl Sessions {
         if let Some(prompt) = &wanted.prompt {
             super::prompting::check_prompt(prompt)?;
         }
-        let environment = super::external::checked_environment(&wanted.env)?;
+        let environment = match super::external::checked_environment(&wanted.env) {
+            Ok(environment) => environment,
+            Err(error) => {
+                self.record_environment_refused(caller, name, &error).await?;
+                return Err(error);
+            }
+        };
         // Everything else has been looked at: a session that is refused leaves no workspace behind.
         if let Some(path) = &work_dir {
             wanted.workspace_id = Some(Box::pin(self.workspace_on(caller, path)).await?);
@@ -199,6 +205,20 @@ impl Sessions {
         span.record("session.id", display(&row.session.id));
         span.record("gen_ai.agent.name", row.session.agent.as_str());
         Ok(row.session)
+    }
+
+    /// An environment that was refused may have been an attempt to change what programs of the server trust.
+    async fn record_environment_refused(
+        &self,
+        caller: &Principal,
+        agent: &str,
+        error: &SessionError,
+    ) -> Result<(), SessionError> {
+        let mut event = self.platform.event(EventType::Lifecycle, &caller.tenant, self.platform.new_trace("ses"));
+        event.principal = Some(caller.clone());
+        agent.clone_into(&mut event.session.agent_name);
+        event.note = format!("session.env.rejected: {error}");
+        Ok(self.platform.record(event).await?)
     }
 
     /// One session.
@@ -470,12 +490,22 @@ impl Sessions {
 
     /// Records what is done about a session, before it is done.
     pub(super) async fn record(&self, row: &StoredSession, what: &str) -> Result<(), SessionError> {
+        self.record_about(&row.session, &row.principal, &format!("{what}: {}", row.session.title)).await
+    }
+
+    /// Records something about a session, done or refused in somebody's name.
+    pub(super) async fn record_about(
+        &self,
+        session: &Session,
+        who: &Principal,
+        note: &str,
+    ) -> Result<(), SessionError> {
         let trace = self.platform.new_trace("ses");
-        let mut event = self.platform.event(EventType::Lifecycle, &row.session.tenant, trace);
-        event.principal = Some(row.principal.clone());
-        event.session.id = row.session.id.to_string();
-        event.session.agent_name.clone_from(&row.session.agent);
-        event.note = format!("{what}: {}", row.session.title);
+        let mut event = self.platform.event(EventType::Lifecycle, &session.tenant, trace);
+        event.principal = Some(who.clone());
+        event.session.id = session.id.to_string();
+        event.session.agent_name.clone_from(&session.agent);
+        note.clone_into(&mut event.note);
         self.platform.record(event).await?;
         Ok(())
     }

@@ -15,11 +15,14 @@ mod lifecycle;
 mod on_host;
 mod permission;
 mod prompting;
+mod questions;
 mod sharing;
+mod spent;
 mod thinking;
 mod tools;
 mod transcript;
 mod turn;
+mod unified;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,19 +38,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::{Permission, Platform, PlatformError};
 
+pub use asking::stood_before;
 pub use counts::SessionCounts;
 pub use definitions::{AgentDefinition, AgentLimits, DefinitionError, Definitions};
 pub use external::{
     Choice, ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile, ExternalUsage,
     ExternalWanted, PermissionAsked,
 };
-pub use feed::{Feed, Frame, Told};
+pub use feed::{Feed, Frame, Overview, Told};
 pub use lifecycle::{ForkSession, NewSessionWanted, SessionPage, SessionPatch};
 pub(crate) use permission::is_asked;
 pub use permission::permission_tool;
 pub use prompting::Accepted;
 pub use reeve_store::SessionFilter;
 pub use sharing::Shared;
+pub use unified::unified;
 
 /// Settings of sessions.
 #[derive(Debug, Clone)]
@@ -58,11 +63,21 @@ pub struct SessionsOptions {
     pub model_timeout: Duration,
     /// The database that `database` sessions look at when nobody names one.
     pub default_target: Option<String>,
+    /// How long an external agent may say nothing in a turn before people are told.
+    pub silence_told: Duration,
+    /// How long it may say nothing before its turn is ended.
+    pub silence_max: Duration,
 }
 
 impl Default for SessionsOptions {
     fn default() -> Self {
-        Self { turns: 256, model_timeout: Duration::from_secs(15 * 60), default_target: None }
+        Self {
+            turns: 256,
+            model_timeout: Duration::from_secs(15 * 60),
+            default_target: None,
+            silence_told: Duration::from_secs(2 * 60),
+            silence_max: Duration::from_secs(30 * 60),
+        }
     }
 }
 
@@ -142,9 +157,9 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(parts: SessionsParts) -> Self {
+    pub(crate) fn new(parts: SessionsParts, now: jiff::Timestamp) -> Self {
         Self {
-            feeds: feed::Feeds::default(),
+            feeds: feed::Feeds::new(now),
             counts: SessionCounts::default(),
             turns: Mutex::default(),
             links: tokio::sync::Mutex::default(),

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::asking::Outcome;
 use super::definitions::AgentDefinition;
 use super::turn::TurnCx;
+use super::unified::unified;
 
 /// Largest file that a model reads or edits, in bytes.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -191,12 +192,7 @@ impl Route {
 
     /// Whether the agent must ask the one it works for, in this mode.
     pub(super) fn asks(&self, mode: PermissionMode) -> bool {
-        match (self, mode) {
-            (Self::Workspace(verb), _) if verb.only_looks() => false,
-            (Self::Workspace(_), PermissionMode::Ask) => true,
-            (Self::Workspace(Verb::RunCommand), PermissionMode::AcceptEdits) => true,
-            _ => false,
-        }
+        matches!(self, Self::Workspace(verb) if !verb.only_looks()) && mode.asks(self.kind())
     }
 }
 
@@ -332,7 +328,7 @@ impl TurnCx {
             arguments.insert("if_match".to_owned(), json!(etag));
         }
         let diff = FileDiff { path: from_root(&path), old: old.map(|(text, _)| text), new };
-        let detail = format!("{} bytes", diff.new.len());
+        let detail = unified(&diff);
         Ok(Prepared { tool: "workspace_save_file", arguments, diffs: vec![diff], detail })
     }
 

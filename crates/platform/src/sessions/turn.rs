@@ -3,7 +3,6 @@
 //! The loop holds nothing that is not in the events: it reads them, sees what comes next, does it, and writes down what
 //! happened before it goes on.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,24 +11,21 @@ use futures_util::FutureExt as _;
 use reeve_store::{OpenTurn, StoreError, StoredSession};
 use reeve_types::model::{StopReason, Usage};
 use reeve_types::session::{Grant, Happening, PermissionMode, Session, SessionState, TurnEnd};
-use reeve_types::{Digest, Origin, Principal, PrincipalKind, SessionId, TenantId, TraceId};
+use reeve_types::{Origin, Principal, PrincipalKind, SessionId, TenantId, TraceId};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::calls::answer_calls;
 use super::definitions::AgentDefinition;
+use super::spent::Spent;
 use super::thinking::{answer_without_a_model, ask_model};
 use super::tools::Kit;
-use super::transcript::{Next, OpenCall, Transcript};
+use super::transcript::{Next, Transcript};
 use super::{SessionError, Sessions, lock};
 use crate::workspaces::{Asker, Workspaces};
 use crate::{Platform, PlatformError};
 
-/// How often the very same call may fail in one turn.
-const SAME_FAILURE_MAX: usize = 3;
-/// How often the very same call may be made in one turn.
-const SAME_CALL_MAX: usize = 6;
 /// The pause after something could not be written down.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
 
@@ -92,6 +88,8 @@ pub(super) struct TurnCx {
     /// What the turn's acts and calls of models belong to in traces.
     pub(super) span: Span,
     grants: std::sync::Mutex<(Vec<Grant>, PermissionMode)>,
+    /// How long the turn has waited for people.
+    waited: std::sync::Mutex<Duration>,
 }
 
 impl TurnCx {
@@ -133,6 +131,7 @@ impl TurnCx {
             cancel,
             span,
             grants: std::sync::Mutex::new((row.session.grants.clone(), row.session.mode)),
+            waited: std::sync::Mutex::default(),
             sessions: sessions.clone(),
         }
     }
@@ -151,6 +150,15 @@ impl TurnCx {
 
     pub(super) fn mode(&self) -> PermissionMode {
         lock(&self.grants).1
+    }
+
+    /// How long the turn has waited for people, in this process.
+    pub(super) fn waited(&self) -> Duration {
+        *lock(&self.waited)
+    }
+
+    pub(super) fn count_waiting(&self, time: Duration) {
+        *lock(&self.waited) += time;
     }
 
     pub(super) fn workspaces(&self) -> Result<Workspaces, String> {
@@ -332,7 +340,7 @@ impl Sessions {
             tracing::info_span!(parent: &cx.span, "session", session.id = %id, session.agent = %row.session.agent);
         let stop = async {
             match self.core.parts.definitions.get(&row.session.agent) {
-                Some(definition) => run_own(&cx, definition, turn.began_at).await,
+                Some(definition) => run_own(&cx, definition).await,
                 None => self.run_external(&cx, &row, &turn).await,
             }
         };
@@ -381,7 +389,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn word_of(end: TurnEnd) -> &'static str {
+pub(super) fn word_of(end: TurnEnd) -> &'static str {
     match end {
         TurnEnd::Completed => "completed",
         TurnEnd::Cancelled => "cancelled",
@@ -394,7 +402,7 @@ fn word_of(end: TurnEnd) -> &'static str {
 /// Never made: a turn ends by a [`Stop`].
 pub(super) enum Never {}
 
-async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition, began_at: jiff::Timestamp) -> Result<Never, Stop> {
+async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition) -> Result<Never, Stop> {
     let models = &cx.sessions.core.parts.models;
     if models.list(cx.tenant()).is_empty() {
         return answer_without_a_model(cx, definition).await;
@@ -404,8 +412,10 @@ async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition, began_at: jiff:
         cx.platform().gate().specs().filter(|spec| cx.may_run(spec)),
         cx.session.workspace_id.is_some(),
     );
-    let mut transcript = Transcript::of(&all_events(cx).await?);
-    let mut spent = Spent::new(definition, began_at);
+    let events = all_events(cx).await?;
+    let mut transcript = Transcript::of(&events);
+    let mut spent = Spent::of(definition.limits, &events, cx.number);
+    drop(events);
     loop {
         if let Some(stop) = cx.stop() {
             return Err(stop);
@@ -425,9 +435,11 @@ async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition, began_at: jiff:
             }
             Next::Answer(calls) => {
                 spent.count_calls(&calls)?;
+                let (asked, waited) = (Instant::now(), cx.waited());
                 for finished in answer_calls(cx, &kit, calls, &mut spent).await? {
                     transcript.take(&finished);
                 }
+                spent.count_time(asked.elapsed().saturating_sub(cx.waited() - waited));
             }
             Next::Ask => {
                 spent.check()?;
@@ -453,77 +465,4 @@ async fn all_events(cx: &TurnCx) -> Result<Vec<reeve_types::session::SessionEven
         }
         events.extend(page);
     }
-}
-
-/// What a turn has used of its limits.
-pub(super) struct Spent {
-    steps: u32,
-    tokens: u64,
-    time: Duration,
-    limits: super::AgentLimits,
-    made: HashMap<Digest, usize>,
-    failed: HashMap<Digest, usize>,
-}
-
-impl Spent {
-    fn new(definition: &AgentDefinition, _began_at: jiff::Timestamp) -> Self {
-        Self {
-            steps: 0,
-            tokens: 0,
-            time: Duration::ZERO,
-            limits: definition.limits,
-            made: HashMap::new(),
-            failed: HashMap::new(),
-        }
-    }
-
-    fn check(&self) -> Result<(), Stop> {
-        let limits = &self.limits;
-        let reason = if self.steps >= limits.steps {
-            format!("{} calls of the model were not enough", limits.steps)
-        } else if self.tokens >= limits.tokens {
-            format!("{} tokens were used, as many as the agent may", self.tokens)
-        } else if self.time >= limits.time() {
-            format!("it has worked for {} seconds, as long as the agent may", limits.time().as_secs())
-        } else {
-            return Ok(());
-        };
-        Err(Stop::Ended(TurnEnd::LimitReached, reason))
-    }
-
-    fn count_reply(&mut self, replied: &Happening, took: Duration) {
-        self.steps += 1;
-        self.time += took;
-        if let Happening::ModelReplied { reply, .. } = replied {
-            self.tokens += reply.usage.input_tokens + reply.usage.output_tokens;
-        }
-    }
-
-    /// An agent that makes the same call again and again makes no progress.
-    fn count_calls(&mut self, calls: &[OpenCall]) -> Result<(), Stop> {
-        for call in calls.iter().filter(|call| call.begun.is_none()) {
-            let made = self.made.entry(digest_of(call)).or_default();
-            *made += 1;
-            if *made > SAME_CALL_MAX {
-                let reason = format!("it called `{}` {SAME_CALL_MAX} times with the same arguments", call.name);
-                return Err(Stop::Ended(TurnEnd::LimitReached, reason));
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn count_failure(&mut self, call: &OpenCall, content: &str) -> Result<(), Stop> {
-        let key = Digest::of(format!("{}\n{content}", digest_of(call)).as_bytes());
-        let failed = self.failed.entry(key).or_default();
-        *failed += 1;
-        if *failed >= SAME_FAILURE_MAX {
-            let reason = format!("`{}` failed {SAME_FAILURE_MAX} times in the same way", call.name);
-            return Err(Stop::Ended(TurnEnd::LimitReached, reason));
-        }
-        Ok(())
-    }
-}
-
-fn digest_of(call: &OpenCall) -> Digest {
-    Digest::of(format!("{} {}", call.name, call.input).as_bytes())
 }

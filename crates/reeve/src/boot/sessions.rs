@@ -35,6 +35,8 @@ pub(super) fn parts(
         options: SessionsOptions {
             turns: wanted.turns,
             default_target: wanted.target.clone(),
+            silence_told: wanted.silence_told,
+            silence_max: wanted.silence_max,
             ..SessionsOptions::default()
         },
     })

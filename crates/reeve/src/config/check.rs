@@ -95,6 +95,8 @@ impl Check<'_> {
                 agents_dir: self.path("agents.dir"),
                 target: self.text("agents.target"),
                 turns: usize::try_from(self.number("sessions.turns", 256, 1..=100_000)).unwrap_or(256),
+                silence_told: Duration::from_secs(self.number("sessions.silence_told_s", 120, 1..=SECONDS_MAX)),
+                silence_max: Duration::from_secs(self.number("sessions.silence_max_s", 1800, 1..=SECONDS_MAX)),
             },
             workspaces: self.workspaces(),
             shutdown: self.shutdown(),

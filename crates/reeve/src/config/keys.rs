@@ -173,6 +173,11 @@ keys! {
         "The database that agents look at when nobody names one: an id of the inventory or a connection string.";
     "sessions.turns", Number, [], "256",
         "How many sessions may be at work at the same time; the others wait.";
+    "sessions.silence_told_s", Number, [], "120",
+        "How long an external agent may say nothing in a turn before people are told that it may be stuck, in seconds.";
+    "sessions.silence_max_s", Number, [], "1800",
+        "How long it may say nothing before its turn is ended, in seconds. Time in which people or programs that it waits \
+         for are at work does not count.";
     "workspaces.driver", Text, [], "namespace",
         "How workspaces are held: `namespace` (bubblewrap, on this machine), `docker` (Docker Engine or Podman) or `none`.";
     "workspaces.runtime", Path, [], "beside the program `reeve`",

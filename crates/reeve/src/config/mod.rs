@@ -169,6 +169,10 @@ pub(crate) struct SessionsConfig {
     pub(crate) target: Option<String>,
     /// Turns in flight at the same time.
     pub(crate) turns: usize,
+    /// How long an external agent may say nothing before people are told.
+    pub(crate) silence_told: Duration,
+    /// How long it may say nothing before its turn is ended.
+    pub(crate) silence_max: Duration,
 }
 
 /// How workspaces are held.

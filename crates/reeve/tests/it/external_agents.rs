@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::conversation::{Cleared, begin, content, ends, event, events, prompt, said, said_so_far, turn, workspace};
 use crate::server::{Home, Server, eventually};
 
 const SCRIPTED: &str = include_str!("agents/scripted.py");
@@ -108,70 +109,6 @@ fn executable(path: &Path) {
     std::fs::set_permissions(path, mode).expect("permissions");
 }
 
-/// Removes what a test has made, also when it fails.
-struct Cleared<'a>(&'a Home);
-
-impl Drop for Cleared<'_> {
-    fn drop(&mut self) {
-        let mut server = self.0.start();
-        let all = server.get("/api/v1/workspaces?limit=200");
-        for workspace in all.body["workspaces"].as_array().into_iter().flatten() {
-            let id = workspace["id"].as_str().unwrap_or_default();
-            let _ =
-                server.request("DELETE", &format!("/api/v1/workspaces/{id}?force=true"), Some(server.token()), None);
-        }
-        server.signal("TERM");
-        let _ = server.wait(Duration::from_secs(20));
-    }
-}
-
-fn workspace(server: &Server) -> String {
-    let made = server.post("/api/v1/workspaces", &json!({"name": "agents", "template": "base"})).expect(201);
-    made["id"].as_str().expect("an id").to_owned()
-}
-
-fn begin(server: &Server, workspace: &str, agent: &str) -> String {
-    let made = server.post("/api/v1/sessions", &json!({"agent": agent, "workspace_id": workspace})).expect(201);
-    made["id"].as_str().expect("an id").to_owned()
-}
-
-fn prompt(server: &Server, session: &str, text: &str) {
-    server.post(&format!("/api/v1/sessions/{session}/prompts"), &json!({"text": text})).expect(202);
-}
-
-fn events(server: &Server, session: &str) -> Vec<Value> {
-    let page = server.get(&format!("/api/v1/sessions/{session}/events?limit=1000")).expect(200);
-    page["events"].as_array().cloned().unwrap_or_default()
-}
-
-/// The event of a kind that comes after some others of its kind.
-fn event(server: &Server, session: &str, kind: &str, after: usize) -> Value {
-    eventually(|| events(server, session).into_iter().filter(|event| event["event"] == kind).nth(after))
-}
-
-/// Says something, and waits until the turn has ended.
-fn turn(server: &Server, session: &str, text: &str) -> Value {
-    let before = ends(server, session);
-    prompt(server, session, text);
-    event(server, session, "turn_ended", before)
-}
-
-fn ends(server: &Server, session: &str) -> usize {
-    events(server, session).iter().filter(|event| event["event"] == "turn_ended").count()
-}
-
-/// What the agent said last.
-fn said(server: &Server, session: &str) -> String {
-    let all = events(server, session);
-    let last = all.iter().rev().find(|event| event["event"] == "message");
-    last.and_then(|event| event["text"].as_str()).unwrap_or_default().to_owned()
-}
-
-fn content(server: &Server, workspace: &str, path: &str) -> Value {
-    let argv = json!({"argv": ["cat", path]});
-    server.post(&format!("/api/v1/workspaces/{workspace}/executions"), &argv).expect(200)
-}
-
 #[test]
 fn an_agent_asks_its_owner_writes_thinks_without_a_key_and_is_never_let_out() {
     let model = Model::start();
@@ -216,8 +153,14 @@ fn an_agent_asks_its_owner_writes_thinks_without_a_key_and_is_never_let_out() {
     let seen = seen["stdout"].as_str().unwrap_or_default();
     assert!(seen.contains("ANTHROPIC_BASE_URL=http://127.0.0.1:") && !seen.contains(KEY), "the key is not inside");
 
-    assert_eq!(turn(&server, &session, "run")["end"], "completed");
+    prompt(&server, &session, "run");
+    let waiting = event(&server, &session, "tool_waiting", 2);
+    assert_eq!(waiting["question"], "Run echo out; echo err >&2; exit 3", "a program is asked about, too");
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    event(&server, &session, "turn_ended", 3);
     assert_eq!(said(&server, &session), "3 ['out', 'err']");
+    let ran = events(&server, &session).into_iter().rfind(|event| event["event"] == "tool_finished");
+    assert!(ran.as_ref().is_some_and(|ran| ran["content"].to_string().contains("exit code 3")), "{ran:?}");
     let verdict = server.post("/api/v1/audit/verify", &json!({})).expect(200);
     assert_eq!(verdict["valid"], true, "{verdict}");
     drop((server, cleared));
@@ -294,7 +237,13 @@ fn files_are_served_to_an_agent_below_the_workspaces_root_and_nowhere_else() {
     let server = home.start();
     let place = workspace(&server);
     let session = begin(&server, &place, "scripted");
-    let end = turn(&server, &session, "files");
+    prompt(&server, &session, "files");
+    event(&server, &session, "tool_waiting", 0);
+    let pending = server.get(&format!("/api/v1/sessions/{session}/approval/pending")).expect(200);
+    let detail = pending["pending"]["tool"]["input"]["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(detail.contains("+++ b/notes/a.txt") && detail.contains("+two"), "{pending}");
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    let end = event(&server, &session, "turn_ended", 0);
     assert_eq!(end["end"], "completed", "{end}\n{}", server.log());
     assert_eq!(said(&server, &session), "True two -32001", "files of the workspace and no others");
     assert_eq!(content(&server, &place, "notes/a.txt")["stdout"], "one\ntwo\nthree\n");
@@ -392,10 +341,111 @@ fn what_an_agent_asked_before_a_crash_is_taken_back_and_asked_anew() {
     drop((server, cleared));
 }
 
-fn said_so_far(server: &Server, session: &str) -> String {
-    let all = events(server, session);
-    let words = all.iter().filter(|event| event["event"] == "delta").filter_map(|event| event["text"].as_str());
-    words.collect()
+/// What is known of an agent's questions: how each was answered, and why.
+fn answers(server: &Server) -> Vec<(String, String)> {
+    let all = server.get("/api/v1/approvals?limit=100").expect(200);
+    let all = all.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    all.iter().rev().map(|one| (text(&one["status"]), text(&one["resolution_reason"]))).collect()
+}
+
+#[test]
+fn what_an_agent_asked_for_is_not_asked_again_when_it_does_it_and_a_mode_answers_for_its_owner() {
+    let model = Model::start();
+    let home = scripted(&model);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "scripted");
+    prompt(&server, &session, "ask_and_do");
+    event(&server, &session, "tool_waiting", 0);
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    // The file that it asked about is written at once; another is a question of its own.
+    let waiting = event(&server, &session, "tool_waiting", 1);
+    assert_eq!(waiting["question"], "Write /workspace/other.txt", "{waiting}");
+    assert_eq!(content(&server, &place, "asked.txt")["stdout"], "asked\n");
+    server.post(&format!("/api/v1/sessions/{session}/reject"), &json!({"reason": "only that one"})).expect(200);
+    event(&server, &session, "turn_ended", 0);
+    assert_eq!(said(&server, &session), "True False");
+    assert_ne!(content(&server, &place, "other.txt")["exit_code"], 0, "a no is a no");
+
+    let mode = |mode: &str| {
+        let path = format!("/api/v1/sessions/{session}");
+        server.request("PATCH", &path, Some(server.token()), Some(&json!({"mode": mode}))).expect(200);
+    };
+    let questions = || events(&server, &session).iter().filter(|event| event["event"] == "tool_waiting").count();
+    mode("plan");
+    assert_eq!(turn(&server, &session, "write")["end"], "completed");
+    assert_eq!(said(&server, &session), "chosen: never", "it only plans");
+    assert_eq!(turn(&server, &session, "ask_and_do")["end"], "completed");
+    assert_eq!(said(&server, &session), "False False");
+    mode("accept_edits");
+    assert_eq!(turn(&server, &session, "ask_and_do")["end"], "completed");
+    assert_eq!(said(&server, &session), "True True");
+    mode("auto");
+    assert_eq!(turn(&server, &session, "write")["end"], "completed");
+    assert_eq!(said(&server, &session), "chosen: fine");
+    assert_eq!(turn(&server, &session, "run")["end"], "completed");
+    assert_eq!(questions(), 2, "nobody was asked");
+    let by_mode = answers(&server).into_iter().filter(|(_, reason)| reason.contains("mode allows")).count();
+    assert!(by_mode >= 2, "the questions of a mode are recorded as any: {:?}", answers(&server));
+    let records = server.get("/api/v1/events?limit=500").expect(200).to_string();
+    assert!(
+        records.contains("permission refused") && records.contains("only plans"),
+        "and so is what planning refuses"
+    );
+    drop((server, cleared));
+}
+
+#[test]
+fn no_mode_stands_above_policy() {
+    let model = Model::start();
+    let policy = "
+policies:
+  - name: no-edits
+    priority: 30
+    resources: [{type: agent}]
+    rules: [{action: [write, destructive], effect: deny, message: agents change nothing here}]
+  - name: all-else
+    priority: 20
+    resources: [{type: any}]
+    rules: [{action: [read, write, destructive], effect: allow}]
+";
+    let home = scripted(&model).policy(policy);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let wanted = json!({"agent": "scripted", "workspace_id": place, "mode": "auto"});
+    let session = server.post("/api/v1/sessions", &wanted).expect(201)["id"].as_str().expect("an id").to_owned();
+    assert_eq!(turn(&server, &session, "write")["end"], "completed");
+    assert_eq!(said(&server, &session), "chosen: never");
+    assert_ne!(content(&server, &place, "made.txt")["exit_code"], 0, "nothing was written");
+    let denied = server.get("/api/v1/events?event_type=policy_decision&tool_name=agent_permission").expect(200);
+    assert!(denied.to_string().contains("agents change nothing here"), "{denied}");
+    drop((server, cleared));
+}
+
+#[test]
+fn an_agent_that_falls_silent_is_told_of_and_its_turn_ends() {
+    let model = Model::start();
+    let home = scripted(&model).with("REEVE_SESSIONS_SILENCE_TOLD_S", "1").with("REEVE_SESSIONS_SILENCE_MAX_S", "3");
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "scripted");
+    prompt(&server, &session, "hang");
+    let warned = event(&server, &session, "warning", 0);
+    assert!(warned["message"].as_str().is_some_and(|said| said.contains("said nothing for a second")), "{warned}");
+    let end = event(&server, &session, "turn_ended", 0);
+    assert!(end["end"] == "failed" && end["reason"].to_string().contains("said nothing for 3 seconds"), "{end}");
+    // A question is no silence: people may take their time.
+    prompt(&server, &session, "write");
+    event(&server, &session, "tool_waiting", 0);
+    let asked = std::time::Instant::now();
+    eventually(|| (asked.elapsed() > Duration::from_secs(4)).then_some(()));
+    server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+    assert_eq!(event(&server, &session, "turn_ended", 1)["end"], "completed");
+    drop((server, cleared));
 }
 
 #[test]

@@ -87,6 +87,15 @@ def files():
     outside = ask("fs/read_text_file", path="/etc/passwd")
     words(f"{'result' in written} {read['result']['content'].strip()} {outside['error']['code']}")
 
+def ask_and_do():
+    """Asks for one file, then writes it and another."""
+    change = {"type": "diff", "path": "/workspace/asked.txt", "oldText": None, "newText": "asked\n"}
+    call = {"toolCallId": "a", "title": "Write asked.txt", "kind": "edit", "content": [change]}
+    options = [{"optionId": "yes", "name": "Yes", "kind": "allow_once"}, {"optionId": "no", "name": "No", "kind": "reject_once"}]
+    ask("session/request_permission", toolCall=call, options=options)
+    told = ["result" in ask("fs/write_text_file", path=f"/workspace/{name}.txt", content=f"{name}\n") for name in ("asked", "other")]
+    words(f"{told[0]} {told[1]}")
+
 def run():
     made = ask("terminal/create", command="sh", args=["-c", "echo out; echo err >&2; exit 3"])
     terminal = made["result"]["terminalId"]
@@ -118,7 +127,7 @@ def prompt(identity, text):
         words("noisy")
     if text == "recall":
         words(f"{len(memory().get(session, []))} turns")
-    for known in (write, think, files, run, spend, settings):
+    for known in (write, think, files, ask_and_do, run, spend, settings):
         if text == known.__name__:
             known()
     if text == "count":
