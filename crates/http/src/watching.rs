@@ -15,10 +15,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use reeve_platform::sessions::{Feed, SessionError, Sessions, Told};
+use reeve_platform::sessions::{Feed, Overview, SessionError, Sessions};
 use reeve_types::{Principal, ProblemCode};
 use serde_json::json;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
@@ -113,10 +112,15 @@ impl Drop for Seat {
 /// The last event that a client has seen: by the header `Last-Event-ID`, or else by `?after=`. Never more than there are,
 /// so that a client from before a restored backup hears of what comes.
 pub(crate) fn seen(headers: &HeaderMap, after: Option<u64>, last_seq: u64) -> Result<u64, Problem> {
-    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(after.unwrap_or(0).min(last_seq)) };
+    Ok(last_event_id(headers)?.or(after).unwrap_or(0).min(last_seq))
+}
+
+/// The id of the last frame that a client has seen, if it says one.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let seen: Option<u64> = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     let detail = "the header Last-Event-ID must be the id of a frame of this stream: a number";
-    seen.map(|seen| seen.min(last_seq)).ok_or_else(|| Problem::new(ProblemCode::BadRequest, detail))
+    seen.map(Some).ok_or_else(|| Problem::new(ProblemCode::BadRequest, detail))
 }
 
 /// Where the events of a stream come from.
@@ -124,7 +128,7 @@ pub(crate) enum Source {
     /// One session's, each with its number.
     Session(Feed),
     /// What happens in any session that somebody may see.
-    All(Receiver<Told>, Box<Principal>),
+    All(Box<Overview>, Box<Principal>),
 }
 
 /// What lets somebody read without an account, for as long as it holds.
@@ -217,6 +221,9 @@ impl Watch {
     }
 }
 
+/// Something was missed that is not remembered: lists are to be read anew.
+const RESYNC: &str = r#"{"event":"resync"}"#;
+
 /// What a stream has to tell.
 enum Heard {
     Event(Option<u64>, Arc<str>),
@@ -236,14 +243,21 @@ impl Source {
                     )
                 }
             },
-            Self::All(told, caller) => loop {
-                match told.recv().await {
+            Self::All(all, caller) => loop {
+                if std::mem::take(&mut all.gap) {
+                    return Heard::Event(None, RESYNC.into());
+                }
+                let told = match all.missed.pop_front() {
+                    Some(missed) => Ok(missed),
+                    None => all.live.recv().await,
+                };
+                match told {
                     Ok(told) if told.is_for(caller) => {
                         let event = json!({"event": "session", "kind": told.event, "session": *told.session});
-                        return Heard::Event(None, event.to_string().into());
+                        return Heard::Event(Some(told.id), event.to_string().into());
                     }
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => return Heard::Event(None, r#"{"event":"resync"}"#.into()),
+                    Err(RecvError::Lagged(_)) => return Heard::Event(None, RESYNC.into()),
                     Err(RecvError::Closed) => return Heard::End(r#"{"event":"shutdown"}"#),
                 }
             },

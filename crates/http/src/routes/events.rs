@@ -120,7 +120,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     // A guide's clients follow sessions here.
     if sessions::following::wants_stream(&headers) {
-        return sessions::following::follow_all(&app, &caller, stop);
+        return sessions::following::follow_all(&app, &caller, stop, &headers);
     }
     let Query(which) = which?;
     let filter = which.filter(app.platform.clock().now())?;

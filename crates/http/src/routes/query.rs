@@ -14,6 +14,7 @@ use crate::auth::Caller;
 use crate::dress::X_TRACE_ID;
 use crate::extract::Body;
 use crate::problem::Problem;
+use crate::routes::sessions::USE;
 use crate::routes::tools::{self, Call, takes};
 
 /// A question in words. Members that other versions of this API know are ignored.
@@ -32,11 +33,15 @@ pub(crate) struct Ask {
     purpose: Option<String>,
     #[serde(default)]
     purpose_note: Option<String>,
+    /// `false` answers without a model even where one is configured.
+    #[serde(default)]
+    model: Option<bool>,
 }
 
-/// Answers a question in words.
+/// Answers a question in words: by an agent with a model where one is configured, in a session of its own, and by checks
+/// that the words choose otherwise. `model` in the answer says which.
 #[utoipa::path(post, path = "/query", tag = "agents", request_body = Ask,
-    responses((status = 200, description = "The answer: agent, state, text, category, confidence, citations, tool_calls, findings, trace_id.", body = Value)))]
+    responses((status = 200, description = "The answer: agent, state, text, category, confidence, citations, tool_calls, findings, trace_id, model, and session_id where a model took part.", body = Value)))]
 pub(crate) async fn query(State(app): State<App>, caller: Caller, Body(ask): Body<Ask>) -> Result<Response, Problem> {
     let trace_id = caller.trace(&app.platform, "tr");
     let trace = HeaderValue::from_str(trace_id.as_str()).ok();
@@ -48,7 +53,13 @@ pub(crate) async fn query(State(app): State<App>, caller: Caller, Body(ask): Bod
         purpose_note: caller.purpose_note(ask.purpose_note)?,
         trace_id: Some(trace_id),
     };
-    let answer = app.platform.ask(&caller.principal, question).await?;
+    let sessions = app.platform.sessions().filter(|sessions| {
+        ask.model != Some(false) && USE.allows(&caller.principal) && sessions.can_answer(&caller.principal, &question)
+    });
+    let answer = match sessions {
+        Some(sessions) => sessions.answer_question(&caller.principal, question).await?,
+        None => app.platform.ask(&caller.principal, question).await?,
+    };
     let mut response = axum::Json(answer).into_response();
     if let Some(trace) = trace {
         response.headers_mut().insert(X_TRACE_ID, trace);

@@ -1,11 +1,13 @@
 //! Figures of sessions: reading, making, following, resuming. Prints, never fails.
 //!
-//! `cargo bench -p reeve --bench sessions`. `REEVE_BENCH_ONLY` runs one part: `reads`, `create`, `follow`, `crowd`, `resume`
-//! or `idle`. `REEVE_BENCH_CLIENTS` says how many follow at once in `crowd` (10,000 unless set; each takes a descriptor here
+//! `cargo bench -p reeve --bench sessions`. `REEVE_BENCH_ONLY` runs one part: `reads`, `create`, `follow`, `crowd`, `resume`,
+//! `idle` or `agents`. `REEVE_BENCH_CLIENTS` says how many follow at once in `crowd` (10,000 unless set; each takes a descriptor here
 //! and one in the server).
 //!
 //! Callers and server share this machine's processors.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+mod live_agents;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -37,6 +39,7 @@ fn main() -> Outcome<()> {
         ("crowd", crowd),
         ("resume", resume),
         ("idle", idle),
+        ("agents", live_agents::agents),
     ] {
         if wants(part) {
             run()?;
@@ -62,13 +65,17 @@ impl Drop for Server {
 
 impl Server {
     fn start(data: &Path) -> Outcome<Self> {
+        Self::start_with(data, &[("REEVE_WORKSPACES_DRIVER", "none")])
+    }
+
+    fn start_with(data: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
         let mut child = Command::new(REEVE)
             .args(["up", "--listen", "127.0.0.1:0"])
             .env_clear()
             .env("HOME", data)
             .env("PATH", "/usr/bin:/bin")
             .env("REEVE_DATA_DIR", data)
-            .env("REEVE_WORKSPACES_DRIVER", "none")
+            .envs(settings.iter().copied())
             .env("REEVE_SSE_MAX_PER_CALLER", "50000")
             .env("REEVE_SSE_MAX_CONNECTIONS", "50000")
             .env("REEVE_LIMITS_KEY_CALLS_PER_MINUTE", "0")

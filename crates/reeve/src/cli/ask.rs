@@ -15,8 +15,8 @@ use crate::term::{Look, Tone};
 
 /// Ask a question in words
 ///
-/// The question is routed to the tools that can answer it. Without a model that is done by rules: name what it is
-/// about, such as locks, replication or disk.
+/// With a model configured, an agent looks and answers, in a session that can be gone on with. Without one, rules choose
+/// the checks by the words: name what it is about, such as locks, replication or disk.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,6 +32,9 @@ pub(super) struct AskCommand {
     /// About what: an id of the inventory, or a connection string
     #[arg(long, value_name = "ID|DSN")]
     target: Option<String>,
+    /// Answer by rules even where a model is configured
+    #[arg(long)]
+    no_model: bool,
     #[command(flatten)]
     why: Why,
 }
@@ -42,13 +45,22 @@ pub(super) async fn run(mut command: AskCommand, session: &mut Session) -> Outco
     put(&mut body, "agent", command.agent.as_deref());
     put(&mut body, "target", command.target.as_deref());
     command.why.put(&mut body);
+    if command.no_model {
+        body["model"] = json!(false);
+    }
     let ask = Ask::post("/query", &body).patience(LONG_PATIENCE);
     let answer = session.fetch(Reach::ServerOrHere, "looking for an answer", ask).await?;
     if answer.status == 202 {
         return tools::awaiting(session, &answer);
     }
     session.show(&answer, text)?;
-    Ok(exit::DONE)
+    // What waits for people, or broke off, is no answer yet.
+    let state = field(&answer.json()?, "state");
+    Ok(match state.as_str() {
+        "waiting" => exit::AWAITING_APPROVAL,
+        "running" => exit::BAD_NEWS,
+        _ => exit::DONE,
+    })
 }
 
 fn text(reply: &Value, look: Look) -> String {
@@ -64,5 +76,10 @@ fn text(reply: &Value, look: Look) -> String {
     let used = if tools.is_empty() { String::new() } else { format!(", with {}", tools.join(", ")) };
     let source = format!("{} agent{used}; trace {}", field(reply, "agent"), field(reply, "trace_id"));
     let _ = write!(out, "\n{}\n", look.paint(Tone::Faint, &source));
+    let by = match field(reply, "session_id") {
+        id if !id.is_empty() => format!("go on with: reeve chat --session {id}"),
+        _ => "no model took part: checks were chosen by the words of the question (docs/models.md)".to_owned(),
+    };
+    let _ = writeln!(out, "{}", look.paint(Tone::Faint, &by));
     out
 }

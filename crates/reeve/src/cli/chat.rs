@@ -2,7 +2,7 @@
 
 use clap::Args;
 use reeve_types::session::{Happening, TurnEnd};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Session;
 use super::diagnose::put;
@@ -95,8 +95,8 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
         tokio::select! {
             event = events.next() => {
                 let Some(event) = event? else {
-                    session.term.note("the server has stopped; the session goes on when it is back");
-                    return Ok(exit::COULD_NOT);
+                    events = events.again(session, &id).await?;
+                    continue;
                 };
                 // What this person typed stands on the screen already.
                 if session.json {
@@ -106,8 +106,7 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
                 }
                 match &event.what {
                     Happening::ToolWaiting { approval_id, .. } => {
-                        let hint = how_to_answer(session, approval_id.as_str()).await?;
-                        session.term.note(&hint);
+                        how_to_answer(session, approval_id.as_str()).await?;
                         waiting.push(approval_id.to_string());
                     }
                     Happening::ToolAnswered { approval_id, .. } => waiting.retain(|one| *one != approval_id.to_string()),
@@ -153,13 +152,22 @@ pub(super) async fn run(command: Chat, session: &mut Session) -> Outcome {
     }
 }
 
-/// What an agent asks the one it works for is answered here; what policy asks is not theirs to answer.
-async fn how_to_answer(session: &mut Session, id: &str) -> Result<String, Failure> {
+/// Shows what is asked, and how it is answered: what an agent asks the one it works for is answered here; what policy asks
+/// is not theirs to answer.
+async fn how_to_answer(session: &mut Session, id: &str) -> Result<(), Failure> {
     let asked = session.client(Reach::Server).await?.fetch(Ask::get(format!("/approvals/{}", escape(id)))).await?;
-    Ok(match field(&asked.json()?, "tool_name").as_str() {
-        "agent_permission" => "  /yes, /no or /always?".to_owned(),
-        _ => format!("  policy asks somebody else: reeve approvals approve {id} --reason '…'"),
-    })
+    let asked = asked.json()?;
+    if field(&asked, "tool_name") != "agent_permission" {
+        session.term.note(&format!("  policy asks somebody else: reeve approvals approve {id} --reason '…'"));
+        return Ok(());
+    }
+    let detail = asked.pointer("/request_context/arguments/detail").and_then(Value::as_str).unwrap_or_default();
+    if !session.json && !detail.is_empty() {
+        let shown = crate::render::sessions::proposal(detail, session.term.look());
+        session.term.print_part(&shown)?;
+    }
+    session.term.note("  /yes, /no or /always?");
+    Ok(())
 }
 
 async fn is_busy(session: &mut Session, id: &str) -> Result<bool, Failure> {

@@ -57,6 +57,12 @@ enum What {
         /// Those that were put away
         #[arg(long)]
         archived: bool,
+        /// At most so many, up to 200
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Those before this one: the last id of the list before
+        #[arg(long, value_name = "SES")]
+        before: Option<String>,
     },
     /// Show one session
     Show {
@@ -101,6 +107,17 @@ enum What {
         id: String,
         #[command(flatten)]
         answer: Answering,
+    },
+    /// Take back what was allowed for the rest of the session; `show` lists it
+    Revoke {
+        /// Its id, `ses_…`
+        id: String,
+        /// For this tool
+        #[arg(long)]
+        tool: String,
+        /// For this kind of call: edit, execute …
+        #[arg(long, default_value = "")]
+        kind: String,
     },
     /// End the turn in flight and drop what waits
     Interrupt {
@@ -158,9 +175,21 @@ pub(super) struct Begin {
     /// The workspace that it works in
     #[arg(long, value_name = "WSP")]
     pub(super) workspace: Option<String>,
+    /// The directory in the workspace that it works in
+    #[arg(long, value_name = "PATH", requires = "workspace")]
+    pub(super) directory: Option<String>,
+    /// A directory of the host to work on, where the server allows it
+    #[arg(long, value_name = "PATH", conflicts_with = "workspace")]
+    pub(super) work_dir: Option<String>,
     /// What the agent must ask: ask, accept_edits, plan or auto
     #[arg(long)]
     pub(super) mode: Option<String>,
+    /// The session that it belongs to
+    #[arg(long, value_name = "SES")]
+    pub(super) parent: Option<String>,
+    /// A variable for an external agent's environment; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(super) env: Vec<(String, String)>,
     /// What to call it
     #[arg(long)]
     pub(super) title: Option<String>,
@@ -172,11 +201,22 @@ impl Begin {
         put(&mut body, "agent", self.agent.as_deref());
         put(&mut body, "model", self.model.as_deref());
         put(&mut body, "workspace_id", self.workspace.as_deref());
+        put(&mut body, "directory", self.directory.as_deref());
+        put(&mut body, "work_dir", self.work_dir.as_deref());
         put(&mut body, "mode", self.mode.as_deref());
+        put(&mut body, "parent", self.parent.as_deref());
+        if !self.env.is_empty() {
+            body["env"] = self.env.iter().cloned().map(|(name, value)| (name, Value::from(value))).collect();
+        }
         put(&mut body, "title", self.title.as_deref());
         put(&mut body, "prompt", Some(prompt).filter(|prompt| !prompt.trim().is_empty()));
         body
     }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("say NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[derive(Debug, Args)]
@@ -200,9 +240,10 @@ pub(super) async fn run(command: SessionCommand, session: &mut Session) -> Outco
             }
             session.show(&answer, sessions::one)
         }
-        What::List { state, agent, search, archived } => {
+        What::List { state, agent, search, archived, limit, before } => {
             let ask = Ask::get("/sessions").with("state", state).with("agent", agent).with("search", search);
-            let ask = ask.with("archived", archived.then_some("true"));
+            let ask =
+                ask.with("archived", archived.then_some("true")).with("limit", Some(limit)).with("cursor", before);
             let answer = session.fetch(Reach::Server, "reading", ask).await?;
             session.show(&answer, |list, look| sessions::list(entries(list, "sessions"), look))
         }
@@ -224,6 +265,10 @@ pub(super) async fn run(command: SessionCommand, session: &mut Session) -> Outco
         }
         What::Approve { id, answer, remember } => settle(session, &id, "approve", answer, remember).await,
         What::Reject { id, answer } => settle(session, &id, "reject", answer, false).await,
+        What::Revoke { id, tool, kind } => {
+            let ask = Ask::delete(path(&id, "/grants")).with("tool", Some(tool)).with("kind", Some(kind));
+            one(session, "taking it back", ask).await
+        }
         What::Interrupt { id } => told(session, &id, "interrupt", "the turn is being ended").await,
         What::Cancel { id } => told(session, &id, "cancel", "the turn is being ended").await,
         What::Kill { id, reason } => {
@@ -302,7 +347,10 @@ async fn follow(session: &mut Session, id: &str, after: u64, until: Until) -> Ou
                 return Ok(code);
             }
         }
-        let Some(event) = events.next().await? else { return Ok(code) };
+        let Some(event) = events.next().await? else {
+            events = events.again(session, id).await?;
+            continue;
+        };
         if session.json {
             session.term.print_json(&event)?;
         } else {
@@ -322,6 +370,11 @@ async fn standing(session: &mut Session, id: &str) -> Result<(bool, u64), Failur
     Ok((at_work, answer.get("last_seq").and_then(Value::as_u64).unwrap_or(0)))
 }
 
+/// How long a server that went away is waited for.
+const AWAY_MAX: Duration = Duration::from_secs(120);
+/// The pause between two attempts to reach it.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
 /// The events of a session as they come (server-sent events).
 pub(super) struct Events {
     chunks: std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<Vec<u8>, String>>>>,
@@ -339,12 +392,31 @@ impl Events {
         Ok(Self { chunks, buffer: Vec::new(), resting: true, last: after })
     }
 
-    /// Whether everything that has come was given out, and it ended a turn or nothing came yet.
-    fn is_at_end(&self) -> bool {
-        self.buffer.is_empty() && self.resting
+    /// The same from where it broke off, as soon as the server is back.
+    pub(super) async fn again(self, session: &mut Session, id: &str) -> Result<Self, Failure> {
+        session.term.note("the server is away; waiting for it to come back (the session goes on by itself)");
+        let (after, resting, gone) = (self.last, self.resting, std::time::Instant::now());
+        drop(self);
+        loop {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            match Self::open(session, id, after).await {
+                Ok(events) => {
+                    session.term.note("the server is back");
+                    return Ok(Self { resting, ..events });
+                }
+                Err(failure) if failure.code != exit::COULD_NOT || gone.elapsed() > AWAY_MAX => return Err(failure),
+                Err(_) => {}
+            }
+        }
     }
 
-    /// The next event; nothing when the server has ended.
+    /// Whether everything that has come was given out, and it ended a turn or nothing came yet.
+    fn is_at_end(&self) -> bool {
+        // A frame ends with an empty line, which says nothing.
+        self.resting && self.buffer.iter().all(u8::is_ascii_whitespace)
+    }
+
+    /// The next event; nothing when the stream has ended.
     pub(super) async fn next(&mut self) -> Result<Option<SessionEvent>, Failure> {
         loop {
             while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
@@ -370,8 +442,8 @@ impl Events {
             }
             match self.chunks.next().await {
                 Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
-                Some(Err(error)) => return Err(Failure::could_not(format!("the stream broke off: {error}"))),
-                None => return Ok(None),
+                // However it ends: what is missing is read when the server is back.
+                Some(Err(_)) | None => return Ok(None),
             }
         }
     }

@@ -41,6 +41,13 @@ pub(crate) fn one(session: &Value, look: Look) -> String {
     if !waiting.is_empty() {
         lines.push(("waits for", waiting.join(", ")));
     }
+    let granted = session.get("grants").and_then(Value::as_array).into_iter().flatten();
+    let granted: Vec<String> = granted
+        .map(|grant| format!("{} ({}), by {}", field(grant, "tool"), field(grant, "kind"), field(grant, "by")))
+        .collect();
+    if !granted.is_empty() {
+        lines.push(("allowed", granted.join("; ")));
+    }
     lines.retain(|(_, value)| !value.is_empty());
     pairs(look, &lines)
 }
@@ -58,6 +65,22 @@ pub(crate) fn agents(agents: &[Value], look: Look) -> String {
         table.row([field(agent, "name"), field(agent, "kind"), ready, shorten(&one_line(&words), 100)]);
     }
     table.text(look, "No agents.")
+}
+
+/// What an agent wants to do, as it asks: a change line by line, a command as it is typed.
+pub(crate) fn proposal(detail: &str, look: Look) -> String {
+    let mut text = String::new();
+    for line in clean(detail).lines() {
+        let tone = match line.as_bytes().first() {
+            Some(b'+') => Some(Tone::Good),
+            Some(b'-') => Some(Tone::Critical),
+            Some(b'@') => Some(Tone::Faint),
+            _ => None,
+        };
+        let line = tone.map_or_else(|| line.to_owned(), |tone| look.paint(tone, line));
+        text.push_str(&format!("    {line}\n"));
+    }
+    text
 }
 
 /// Tells events one after another, as a person reads a conversation.

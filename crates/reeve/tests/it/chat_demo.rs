@@ -241,3 +241,30 @@ fn without_a_model_a_question_in_words_leads_to_the_same_remedy() {
     assert!(remedy_in(&after).is_none(), "{after}");
     verify(&home, &server);
 }
+
+#[test]
+fn a_question_asked_once_is_answered_by_the_model_and_goes_on_when_somebody_else_has_allowed_the_remedy() {
+    let mut trouble = Trouble::begin();
+    let model = ModelServer::start(script);
+    let home = trouble.home().with_file("REEVE_MODELS_FILE", "models.toml", &model.settings());
+    let server = home.start();
+    let asked = server.cli(&home, &["ask", "why does the shop hang?", "--target", "shop"]);
+    let said = text(&asked);
+    assert_eq!(asked.status.code(), Some(5), "it waits for people: {said}");
+    assert!(
+        said.contains("has forgotten its transaction") && said.contains("go on with: reeve chat --session"),
+        "{said}"
+    );
+    assert!(trouble.is_open(), "nothing is done before somebody has said yes");
+    let (approval, session) = (id_in(&said, "apr_"), id_in(&said, "ses_"));
+    let bob = server.user("bob", &["dba"]);
+    server.post_as(&bob, &format!("/api/v1/approvals/{approval}/approve"), &json!({})).expect(200);
+    eventually(|| (server.get(&format!("/api/v1/sessions/{session}")).expect(200)["state"] == "idle").then_some(()));
+    trouble.is_over();
+    let shown = server.cli(&home, &["session", "attach", &session]);
+    assert!(text(&shown).contains("Nobody waits any more."), "{}", text(&shown));
+
+    let ruled = server.cli(&home, &["ask", "who blocks whom?", "--target", "shop", "--no-model"]);
+    assert!(text(&ruled).contains("no model took part"), "{}", text(&ruled));
+    verify(&home, &server);
+}

@@ -244,3 +244,68 @@ fn a_collector_that_never_answers_does_not_hold_up_requests_or_the_end() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// A collector that others have written, as `scripts/otlp-collector` installs it.
+struct Rotel {
+    child: std::process::Child,
+    url: String,
+    printed: Arc<Mutex<String>>,
+}
+
+impl Rotel {
+    /// Nothing where it is not installed.
+    fn start() -> Option<Self> {
+        let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/otlp-collector/lib");
+        let versions = std::fs::read_dir(target).ok()?.flatten();
+        let program =
+            versions.map(|one| one.path().join("site-packages/rotel/rotel-agent")).find(|one| one.exists())?;
+        // Both are let go of before the collector takes them; nobody else is given them meanwhile.
+        let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+        let [http, grpc] = ports.each_ref().map(|port| port.local_addr().expect("an address"));
+        drop(ports);
+        let mut child = std::process::Command::new(program)
+            .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"])
+            .args(["--otlp-http-endpoint", &http.to_string(), "--otlp-grpc-endpoint", &grpc.to_string()])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the collector starts");
+        let printed: Arc<Mutex<String>> = Arc::default();
+        let (kept, output) = (Arc::clone(&printed), child.stdout.take().expect("its output"));
+        std::thread::spawn(move || {
+            for line in std::io::BufRead::lines(std::io::BufReader::new(output)).map_while(Result::ok) {
+                kept.lock().expect("no panic").push_str(&format!("{line}\n"));
+            }
+        });
+        eventually(|| std::net::TcpStream::connect(http).is_ok().then_some(()));
+        Some(Self { child, url: format!("http://{http}"), printed })
+    }
+
+    fn printed(&self) -> String {
+        self.printed.lock().expect("no panic").clone()
+    }
+}
+
+impl Drop for Rotel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that was not run says so")]
+fn a_collector_that_others_have_written_decodes_what_is_sent() {
+    let Some(rotel) = Rotel::start() else {
+        println!("skipped: there is no collector in target/otlp-collector; scripts/otlp-collector installs it");
+        return;
+    };
+    let home = Home::new().with("AEGIS_OTEL_ENABLED", "true").with("AEGIS_OTEL_OTLP_ENDPOINT", &rotel.url);
+    let server = home.start();
+    let parent = Some(format!("00-{TRACE}-{CALLER}-01"));
+    ask(&server, "POST", "/api/v1/sessions", parent, &json!({"agent": "general", "title": "traced"}));
+    ended(server);
+    let spans = eventually(|| Some(rotel.printed()).filter(|text| text.contains("session.create")));
+    assert!(spans.contains(TRACE) && spans.contains("POST /api/v1/sessions"), "{spans}");
+    assert!(spans.contains("service.name") && spans.contains("reeve"), "{spans}");
+}

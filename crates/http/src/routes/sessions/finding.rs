@@ -102,7 +102,7 @@ impl Which {
 }
 
 /// A state by our word or by one of the guide's.
-fn state_of(word: &str) -> Result<SessionState, Problem> {
+pub(super) fn state_of(word: &str) -> Result<SessionState, Problem> {
     Ok(match word {
         "working" | "compacting" => SessionState::Running,
         "waiting_for_input" | "permission_prompt" | "ask_question" | "bash_approval" => SessionState::Waiting,

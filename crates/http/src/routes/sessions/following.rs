@@ -21,7 +21,7 @@ use crate::problem::Problem;
 use crate::routes::limit;
 use crate::server::Stopping;
 use crate::socket::end_of_credentials;
-use crate::watching::{Source, Watch, seen};
+use crate::watching::{Source, Watch, last_event_id, seen};
 
 /// From where on.
 #[derive(Deserialize, IntoParams)]
@@ -156,19 +156,21 @@ pub(crate) async fn all(
     State(app): State<App>,
     caller: Caller,
     stop: Stopping,
+    headers: HeaderMap,
     Query(_opened): Query<Opened>,
 ) -> Result<Response, Problem> {
-    follow_all(&app, &caller, stop)
+    follow_all(&app, &caller, stop, &headers)
 }
 
 /// The stream of all sessions, for whoever may have sessions.
-pub(crate) fn follow_all(app: &App, caller: &Caller, stop: Stopping) -> Result<Response, Problem> {
+pub(crate) fn follow_all(app: &App, caller: &Caller, stop: Stopping, headers: &HeaderMap) -> Result<Response, Problem> {
     if !super::USE.allows(&caller.principal) {
         return Err(auth::lacks(super::USE, &caller.principal));
     }
     let sessions: Sessions = service(&app.platform)?;
     let seat = app.shared.watchers.seat(caller.who())?;
-    let source = Source::All(sessions.watch_all(), Box::new(caller.principal.clone()));
+    let after = last_event_id(headers)?;
+    let source = Source::All(Box::new(sessions.watch_all(after)), Box::new(caller.principal.clone()));
     Ok(Watch::new(source, seat, stop.0, r#"{"event":"connected"}"#.to_owned()).into_response())
 }
 

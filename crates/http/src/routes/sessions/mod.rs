@@ -12,6 +12,7 @@ pub(crate) mod prompting;
 pub(crate) mod reading;
 pub(crate) mod sharing;
 pub(crate) mod socket;
+pub(crate) mod standing;
 
 use reeve_platform::sessions::{SessionError, Sessions};
 use reeve_platform::{Permission, Platform};
@@ -26,7 +27,7 @@ use crate::problem::Problem;
 use crate::socket::Knock;
 
 /// What all routes of sessions need.
-const USE: Permission = Permission::UseSessions;
+pub(crate) const USE: Permission = Permission::UseSessions;
 
 /// Registers every route of sessions.
 pub(crate) fn declare(routes: Routes) -> Routes {
@@ -41,8 +42,10 @@ fn made(routes: Routes) -> Routes {
         .api(USE, routes!(finding::check_models))
         .api(USE, routes!(finding::list))
         .api(USE, routes!(making::create))
-        .api(USE, routes!(making::batch))
+        .api(USE, routes!(making::batch, standing::end_many))
         .api(USE, routes!(finding::stats))
+        .api(USE, routes!(standing::history))
+        .api(USE, routes!(standing::health_of_all))
         .api(USE, routes!(making::show))
         .api(USE, routes!(making::change))
         .api(USE, routes!(making::end))
@@ -60,6 +63,7 @@ fn steered(routes: Routes) -> Routes {
         .api(USE, routes!(prompting::prompt))
         .api(USE, routes!(prompting::send))
         .also(USE, "/sessions/{id}/input", routes!(prompting::send))
+        .api(USE, routes!(prompting::command))
         .api(USE, routes!(prompting::take_back))
         .api(USE, routes!(prompting::cancel))
         .also(USE, "/sessions/{id}/escape", routes!(prompting::cancel))
@@ -80,6 +84,10 @@ fn watched(routes: Routes) -> Routes {
         .api(USE, routes!(following::replay))
         .api(USE, routes!(following::ticket))
         .socket(USE, Knock::Session, routes!(socket::open))
+        .api(USE, routes!(standing::status))
+        .api(USE, routes!(standing::health))
+        .api(USE, routes!(standing::tools))
+        .api(USE, routes!(standing::latency))
         .api(USE, routes!(reading::text))
         .api(USE, routes!(reading::transcript))
         .api(USE, routes!(reading::transcript_before))

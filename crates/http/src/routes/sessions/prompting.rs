@@ -76,11 +76,44 @@ pub(crate) async fn send(
     let (own, who) = (app.clone(), caller.principal.clone());
     once(&app, &caller, &headers, what, async move {
         let accepted = say(&own, &who, &id, &read::<PromptWords>(body)?.text).await?;
-        let said = json!({
-            "ok": true, "delivered": true, "attempts": 1,
-            "prompt_id": accepted.prompt_id, "position": accepted.position,
-        });
-        Ok(Reply::new(StatusCode::OK, said))
+        Ok(Reply::new(StatusCode::OK, told(&accepted)))
+    })
+    .await
+}
+
+/// That something was taken in, in the guide's words.
+fn told(accepted: &Accepted) -> Value {
+    json!({
+        "ok": true, "delivered": true, "attempts": 1,
+        "prompt_id": accepted.prompt_id, "position": accepted.position,
+    })
+}
+
+/// A command of the agent's own.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CommandWords {
+    /// The command, with or without its `/`.
+    command: String,
+}
+
+/// Says a command of the agent's own, such as `/compact`: the words with a `/` before them.
+#[utoipa::path(post, path = "/sessions/{id}/command", tag = "sessions", operation_id = "command_session",
+    params(("id" = String, Path, description = "The session's id.")), request_body = CommandWords,
+    responses((status = 200, description = "It was taken in.", body = Value)))]
+pub(crate) async fn command(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+    Id(id): Id<SessionId>,
+    Body(body): Body<Value>,
+) -> Result<Response, Problem> {
+    let what = request("POST /sessions/{id}/command", id.as_str(), &body);
+    let (own, who) = (app.clone(), caller.principal.clone());
+    once(&app, &caller, &headers, what, async move {
+        let words = read::<CommandWords>(body)?.command;
+        let accepted = say(&own, &who, &id, &format!("/{}", words.trim().trim_start_matches('/'))).await?;
+        Ok(Reply::new(StatusCode::OK, told(&accepted)))
     })
     .await
 }

@@ -35,7 +35,7 @@ const SUMMARY: (usize, usize) = (20, 500);
 const CHANGES_MAX: usize = 1000;
 
 /// A session's events, read in order, a page at a time.
-struct Events {
+pub(super) struct Events {
     sessions: Sessions,
     who: Principal,
     id: SessionId,
@@ -43,7 +43,7 @@ struct Events {
 }
 
 impl Events {
-    fn of(sessions: &Sessions, caller: &Caller, id: &SessionId) -> Self {
+    pub(super) fn of(sessions: &Sessions, caller: &Caller, id: &SessionId) -> Self {
         Self { sessions: sessions.clone(), who: caller.principal.clone(), id: id.clone(), after: 0 }
     }
 
@@ -60,7 +60,7 @@ impl Events {
         texts.iter().map(|text| serde_json::from_str(text).map_err(Problem::internal)).collect()
     }
 
-    async fn each(mut self, mut take: impl FnMut(&SessionEvent)) -> Result<(), Problem> {
+    pub(super) async fn each(mut self, mut take: impl FnMut(&SessionEvent)) -> Result<(), Problem> {
         loop {
             let page = self.page().await?;
             if page.is_empty() {
@@ -237,7 +237,7 @@ impl Counted {
             Happening::ToolAnswered { status, reason, .. } => {
                 if status == "approved" {
                     self.approvals += 1;
-                    self.auto_approvals += u64::from(reason == "allowed for the whole session");
+                    self.auto_approvals += u64::from(reeve_platform::sessions::stood_before(reason));
                 }
                 SessionState::Running
             }

@@ -7,6 +7,7 @@ mod making;
 mod neighbours;
 mod reading;
 mod sockets;
+mod standing;
 mod steering;
 mod streams;
 

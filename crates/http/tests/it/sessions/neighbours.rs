@@ -14,6 +14,7 @@ use crate::platform::{Answer, Client};
 fn body_for(path: &str) -> Value {
     match path.rsplit('/').next() {
         Some("prompts" | "send" | "input") => json!({"text": "hello"}),
+        Some("command") => json!({"command": "/compact"}),
         Some("replay") => json!({"since": 0}),
         Some("spawn") => json!({"agent": "general"}),
         _ => json!({}),
@@ -70,6 +71,8 @@ async fn anothers_session_is_not_there_on_any_route() {
         assert_eq!(client.get("/api/v1/sessions").await.expect(200)["sessions"], json!([]));
         assert_eq!(client.get(&format!("/api/v1/sessions?parent={id}")).await.expect(200)["sessions"], json!([]));
         assert_eq!(client.get("/api/v1/sessions/stats").await.expect(200)["total"], 0);
+        assert_eq!(client.get("/api/v1/sessions/health").await.expect(200), json!({}));
+        assert_eq!(client.get("/api/v1/sessions/history").await.expect(200)["records"], json!([]));
         client.post("/api/v1/sessions", json!({"agent": "general", "parent": id})).await.problem("not_found");
     }
 }
