@@ -282,8 +282,12 @@ pub trait WorkspaceLink: Send + Sync {
     fn abandon_upload<'a>(&'a self, upload: &'a UploadId) -> Answer<'a, ()>;
     /// Unpacks an archive into the directory that the save names (its digest and size are the archive's).
     fn extract(&self, into: Permitted<SaveFile>, format: ArchiveFormat, archive: ByteStream) -> Answer<'_, Extracted>;
-    /// Runs a program. Dropping the stream ends the program.
+    /// Runs a program. Of each stream of its output head and tail are told, the tail when it has ended. Dropping the stream
+    /// ends the program.
     fn execute(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>>;
+    /// The same, for somebody who follows it: all it writes is told as it comes, at the speed of whoever reads. A program that
+    /// writes faster waits.
+    fn follow(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>>;
     /// Starts a program to talk with. It lasts as long as the connection.
     fn open_pipe(&self, what: Permitted<OpenPipe>) -> Answer<'_, Pipe>;
     /// Ends a program with all that it started. Ending what one may start needs no leave of its own.

@@ -55,9 +55,10 @@ const TOOLCHAINS: [Toolchain; 12] = [
     },
     Toolchain {
         id: "cpp",
-        extensions: &["cpp", "cc", "cxx"],
+        extensions: &["cpp", "cc", "cxx", "hpp"],
         also_called: &["c++"],
-        way: Way::Compiled { compilers: &["g++", "c++", "clang++"], options: &[], last: &[] },
+        // A header would be compiled into one that waits to be included.
+        way: Way::Compiled { compilers: &["g++", "c++", "clang++"], options: &["-x", "c++"], last: &[] },
     },
     Toolchain { id: "java", extensions: &["java"], also_called: &[], way: Way::Java },
     Toolchain {

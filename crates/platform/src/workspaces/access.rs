@@ -16,7 +16,7 @@ use reeve_types::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Asker, Change, Core, Handed, NotDone, Use, Uses, WorkspaceEvent, Workspaces, lock};
+use super::{Asker, Change, Core, Handed, NotDone, Use, Uses, Waiter, WorkspaceEvent, Workspaces, lock};
 use crate::{Permission, PlatformError};
 
 /// How long one admitted look lasts.
@@ -115,7 +115,7 @@ impl Core {
         asker: &Asker,
         tool: &str,
         arguments: Value,
-        sender: oneshot::Sender<Handed>,
+        waiter: impl Into<Waiter> + Send,
     ) -> Result<Completed, NotDone> {
         let gate = self.gate()?;
         let Value::Object(arguments) = arguments else {
@@ -123,7 +123,7 @@ impl Core {
         };
         let key = slot(tool, &arguments, &asker.principal, &asker.trace_id);
         let mine = self.clock.random();
-        lock(&self.waiting).entry(key).or_default().push((mine, sender));
+        lock(&self.waiting).entry(key).or_default().push((mine, waiter.into()));
         let request = Request {
             action_id: None,
             principal: asker.principal.clone(),
@@ -154,11 +154,11 @@ impl Core {
     }
 
     /// Takes the place of a caller that waits for this very act.
-    pub(super) fn waiter(&self, call: &ToolCall) -> Option<oneshot::Sender<Handed>> {
+    pub(super) fn waiter(&self, call: &ToolCall) -> Option<Waiter> {
         let key = slot(&call.tool, &call.arguments, &call.principal, &call.trace_id);
         let mut waiting = lock(&self.waiting);
         let places = waiting.get_mut(&key)?;
-        places.retain(|(_, place)| !place.is_closed());
+        places.retain(|(_, place)| !place.to.is_closed());
         let place = places.pop().map(|(_, place)| place);
         if places.is_empty() {
             waiting.remove(&key);

@@ -135,7 +135,20 @@ struct Core {
 }
 
 /// A caller that waits, by a number of its own.
-type Place = (u128, oneshot::Sender<Handed>);
+type Place = (u128, Waiter);
+
+/// Where a caller is handed what no record can hold.
+struct Waiter {
+    to: oneshot::Sender<Handed>,
+    /// Whether a program's output is wanted as it comes, to the last byte; otherwise head and tail will do.
+    live: bool,
+}
+
+impl From<oneshot::Sender<Handed>> for Waiter {
+    fn from(to: oneshot::Sender<Handed>) -> Self {
+        Self { to, live: false }
+    }
+}
 
 struct Change {
     tenant: TenantId,

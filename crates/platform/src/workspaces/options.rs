@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reeve_store::Quota;
+use reeve_types::workspace::processes::EXECUTION_TIMEOUT_MS_MAX;
 use reeve_types::workspace::{DriverKind, Egress};
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceLimits};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub struct WorkspacesOptions {
     pub host_directories: bool,
     /// Where those of each tenant lie.
     pub tenant_workdirs: TenantWorkdirs,
+    /// How long a program may be allowed to run.
+    pub run_max: Duration,
     /// Snapshots of one workspace.
     pub snapshots_max: u32,
     /// How long a deleted workspace can be restored.
@@ -42,6 +45,13 @@ pub struct WorkspacesOptions {
     pub staging_memory_bytes: u64,
     /// Bytes that wait for their act, in files of the data directory.
     pub staging_disk_bytes: u64,
+}
+
+impl WorkspacesOptions {
+    /// How long a program may be allowed to run, in milliseconds.
+    pub fn run_max_ms(&self) -> u64 {
+        u64::try_from(self.run_max.as_millis()).unwrap_or(u64::MAX).min(EXECUTION_TIMEOUT_MS_MAX)
+    }
 }
 
 impl Default for WorkspacesOptions {
@@ -64,6 +74,7 @@ impl Default for WorkspacesOptions {
             egress_by_choice: true,
             host_directories: false,
             tenant_workdirs: TenantWorkdirs::default(),
+            run_max: Duration::from_secs(24 * 3600),
             snapshots_max: 20,
             keep_deleted: Duration::from_secs(7 * 24 * 3600),
             sweep_grace: Duration::from_secs(120),

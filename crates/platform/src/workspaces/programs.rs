@@ -3,8 +3,8 @@
 use futures_util::StreamExt as _;
 use reeve_gate::workspace::{AttachedTerminal, EventStream, Pipe, TerminalCommand, TerminalFrame};
 use reeve_types::workspace::processes::{
-    EXECUTION_OUTPUT_BYTES_MAX, ExecEvent, ExecRequest, ExecResult, OpenPipe, OpenTerminal, OutputStream, Terminal,
-    TerminalInput,
+    EXECUTION_OUTPUT_BYTES_MAX, EXECUTION_WHOLE_TIMEOUT_MS_MAX, ExecEvent, ExecRequest, ExecResult, OpenPipe,
+    OpenTerminal, OutputStream, Terminal, TerminalInput,
 };
 use reeve_types::{
     ActionClass, Effect, ExecutionId, Measured, PolicyRequest, Principal, ProblemCode, ResourceKind, TerminalId,
@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use tokio::sync::{mpsc, oneshot};
 
 use super::access::slot;
-use super::{Asker, Handed, NotDone, Use, Workspaces, lock};
+use super::effects::programs::within;
+use super::{Asker, Handed, NotDone, Use, Waiter, Workspaces, lock};
 
 /// A program that runs. Dropping the events ends it.
 pub struct Execution {
@@ -26,8 +27,18 @@ pub struct Execution {
 }
 
 impl Workspaces {
-    /// Runs a program and follows it.
+    /// Runs a program and follows it: all that it writes, as it comes. It waits while nobody takes its events.
     pub async fn execute(&self, asker: &Asker, id: &WorkspaceId, wanted: &ExecRequest) -> Result<Execution, NotDone> {
+        self.begin(asker, id, wanted, true).await
+    }
+
+    async fn begin(
+        &self,
+        asker: &Asker,
+        id: &WorkspaceId,
+        wanted: &ExecRequest,
+        live: bool,
+    ) -> Result<Execution, NotDone> {
         self.core.visible(&asker.principal, id).await?;
         let mut arguments = json!(wanted);
         arguments["workspace_id"] = json!(id);
@@ -35,7 +46,8 @@ impl Workspaces {
         let core = std::sync::Arc::clone(&self.core);
         let asker = asker.clone();
         // The act goes on by itself while the caller follows the program.
-        let mut act = tokio::spawn(async move { core.submit(&asker, "workspace_execute", arguments, sender).await });
+        let waiter = Waiter { to: sender, live };
+        let mut act = tokio::spawn(async move { core.submit(&asker, "workspace_execute", arguments, waiter).await });
         let early = tokio::select! {
             biased;
             first = &mut handed => match first {
@@ -67,7 +79,8 @@ impl Workspaces {
         id: &WorkspaceId,
         wanted: &ExecRequest,
     ) -> Result<ExecResult, NotDone> {
-        let mut execution = self.execute(asker, id, wanted).await?;
+        within(wanted.timeout_ms, self.options().run_max_ms().min(EXECUTION_WHOLE_TIMEOUT_MS_MAX))?;
+        let mut execution = self.begin(asker, id, wanted, false).await?;
         let mut whole = Whole::new(execution.id, EXECUTION_OUTPUT_BYTES_MAX);
         while let Some(event) = execution.events.next().await {
             if let Some(result) = whole.take(event?) {

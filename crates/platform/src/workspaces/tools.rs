@@ -65,7 +65,9 @@ pub(super) fn all(core: &Arc<Core>) -> Vec<Arc<dyn Tool>> {
         Act::Pipe,
         Act::PutBack,
     ];
-    let tool = |act| -> Arc<dyn Tool> { Arc::new(WorkspaceTool { act, spec: spec(act), core: Arc::clone(core) }) };
+    let run_max_ms = core.options.run_max_ms();
+    let tool =
+        |act| -> Arc<dyn Tool> { Arc::new(WorkspaceTool { act, spec: spec(act, run_max_ms), core: Arc::clone(core) }) };
     acts.into_iter().map(tool).collect()
 }
 
@@ -83,7 +85,7 @@ fn lost(reason: &str) -> Reversibility {
 
 const FILES_COME_BACK: &str = "files come back from a snapshot, when there is one";
 
-fn spec(act: Act) -> ToolSpec {
+fn spec(act: Act, run_max_ms: u64) -> ToolSpec {
     use ActionClass::{Destructive, Read, Write};
     let delete = || inverse("workspace_delete", "the new workspace is deleted");
     let (name, class, undone, description) = match act {
@@ -192,7 +194,7 @@ fn spec(act: Act) -> ToolSpec {
         fleet_eligible: false,
         auto_remediation_eligible: false,
         timeout_ms: match act {
-            Act::Execute => reeve_types::workspace::processes::EXECUTION_TIMEOUT_MS_MAX + 60_000,
+            Act::Execute => run_max_ms + 60_000,
             Act::Create | Act::Import | Act::Fork | Act::Snapshot | Act::RollBack | Act::Extract => 15 * 60_000,
             Act::PutBack => 60 * 60_000,
             _ => 2 * 60_000,
@@ -272,7 +274,7 @@ impl Tool for WorkspaceTool {
                 Err(problem) => {
                     let failure = failure_of(&problem);
                     if let Some(waiter) = waiter {
-                        let _ = waiter.send(Handed::Problem(problem));
+                        let _ = waiter.to.send(Handed::Problem(problem));
                     }
                     Err(failure)
                 }

@@ -16,7 +16,7 @@ use reeve_types::workspace::{DriverKind, Egress};
 use reeve_workspace::namespace::{Toolchain, find_toolchains, runtime_beside_this_program};
 use reeve_workspace::{DockerDriver, DockerOptions, NamespaceDriver, NamespaceOptions, Templates};
 
-use crate::config::WorkspacesConfig;
+use crate::config::{WorkspacesConfig, WorkspacesQuota};
 
 /// The directory of the data directory in which workspaces live.
 const DIRECTORY: &str = "workspaces";
@@ -83,7 +83,7 @@ async fn open_with(
         drivers.docker = Some(docker);
     }
     // Whoever asks for it may have it beside the other one, on a machine that can.
-    match namespace(&root, runtime, &templates, mounted).await {
+    match namespace(config, &root, runtime, &templates, mounted).await {
         Ok(namespace) => {
             all.push(Arc::new(namespace.clone()));
             drivers.namespace = Some(namespace);
@@ -131,6 +131,7 @@ async fn look(config: &WorkspacesConfig, root: &Path) -> anyhow::Result<Vec<Read
 }
 
 async fn namespace(
+    config: &WorkspacesConfig,
     root: &Path,
     runtime: PathBuf,
     templates: &Templates,
@@ -143,6 +144,7 @@ async fn namespace(
         // The service keeps spares, for every driver alike.
         spares: 0,
         toolchains,
+        reachable: config.reachable.clone(),
         forbidden: root.parent().map(Path::to_owned).into_iter().collect(),
         ..NamespaceOptions::new(root.join(DriverKind::Namespace.as_str()), runtime, templates.clone())
     };
@@ -210,10 +212,18 @@ fn templates(config: &WorkspacesConfig) -> anyhow::Result<Templates> {
 }
 
 fn options(config: &WorkspacesConfig, kind: DriverKind) -> WorkspacesOptions {
-    let quota = |workspaces, running| Quota { workspaces, running, disk_bytes: 0 };
+    let quota =
+        |of: WorkspacesQuota| Quota { workspaces: of.workspaces, running: of.running, disk_bytes: of.disk_bytes };
     WorkspacesOptions {
         default_driver: Some(kind),
-        quota_per_owner: quota(config.per_user, config.running_per_user),
+        quota_per_owner: quota(config.user),
+        quota_per_tenant: quota(config.tenant),
+        limits: config.limits,
+        limits_max: config.limits_max,
+        run_max: config.run_max,
+        snapshots_max: config.snapshots_max,
+        keep_deleted: config.keep_deleted,
+        egress_by_choice: config.egress_by_choice,
         warm: config.warm,
         host_directories: config.host_directories,
         ..WorkspacesOptions::default()

@@ -1,5 +1,7 @@
 //! From what was typed to what holds.
 
+mod workspaces;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,14 +11,12 @@ use reeve_gate::OperatingMode;
 use reeve_http::RateLimits;
 use reeve_platform::accounts::{AccountOptions, check_secret};
 use reeve_types::secret::{ExposeSecret as _, SecretString};
-use reeve_types::workspace::DriverKind;
 
 use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
     ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
     NotifyConfig, OtelConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, StreamsConfig, VerifyConfig,
-    WorkspacesConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -143,13 +143,17 @@ impl Check<'_> {
     }
 
     fn switch(&mut self, key: &str) -> bool {
-        let Some(text) = self.text(key) else { return false };
+        self.switch_or(key, false)
+    }
+
+    fn switch_or(&mut self, key: &str, default: bool) -> bool {
+        let Some(text) = self.text(key) else { return default };
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => true,
             "false" | "0" | "no" | "off" => false,
             _ => {
                 self.complain(&self.source(key), format!("`{text}` is neither true nor false"), "");
-                false
+                default
             }
         }
     }
@@ -233,33 +237,6 @@ impl Check<'_> {
             client_timeout: Duration::from_millis(self.number("sse.client_timeout_ms", 300_000, 1000..=DAY_MS)),
             connections: count(self.number("sse.max_connections", 20_000, 1..=1_000_000)),
             per_caller: count(self.number("sse.max_per_caller", 100, 1..=1_000_000)),
-        }
-    }
-
-    fn workspaces(&mut self) -> WorkspacesConfig {
-        let named = self.text("workspaces.driver");
-        let driver = match named.as_deref() {
-            Some("none") => None,
-            None => Some(DriverKind::Namespace),
-            Some(text) => text.parse().map(Some).unwrap_or_else(|_| {
-                let message = format!("`{text}` is no driver of workspaces");
-                self.complain(&self.source("workspaces.driver"), message, "use namespace, docker or none");
-                None
-            }),
-        };
-        WorkspacesConfig {
-            driver,
-            chosen: named.is_some(),
-            runtime: self.path("workspaces.runtime"),
-            docker_host: self.text("workspaces.docker.host"),
-            docker_runtime: self.text("workspaces.docker.runtime"),
-            templates: self.path("workspaces.templates"),
-            warm: u32::try_from(self.number("workspaces.warm", 1, 0..=100)).unwrap_or(1),
-            per_user: u32::try_from(self.number("workspaces.per_user", 20, 1..=100_000)).unwrap_or(20),
-            running_per_user: u32::try_from(self.number("workspaces.running_per_user", 10, 1..=100_000)).unwrap_or(10),
-            host_directories: self.switch("workspaces.host_directories"),
-            tenants_file: self.path("tenants.file"),
-            preview_domain: self.text("workspaces.preview_domain").unwrap_or_else(|| "localhost".to_owned()),
         }
     }
 

@@ -194,6 +194,51 @@ keys! {
         "How many workspaces one user may have.";
     "workspaces.running_per_user", Number, [], "10",
         "How many of them may run at the same time.";
+    "workspaces.disk_gb_per_user", Number, [], "0",
+        "What the disks of one user's workspaces may be together, in GiB, deleted ones included until they are gone; 0 for \
+         no bound.";
+    "workspaces.per_tenant", Number, [], "0",
+        "How many workspaces all users of a tenant may have together; 0 for no bound.";
+    "workspaces.running_per_tenant", Number, [], "0",
+        "How many of them may run at the same time; 0 for no bound.";
+    "workspaces.disk_gb_per_tenant", Number, [], "0",
+        "What their disks may be together, in GiB; 0 for no bound.";
+    "workspaces.memory_mb", Number, [], "2048",
+        "Memory of a workspace, in MiB, when neither its maker nor its template says.";
+    "workspaces.memory_mb_max", Number, [], "16384",
+        "The most memory that anybody may ask for.";
+    "workspaces.cpu_millis", Number, [], "1500",
+        "Processor time of a workspace, in thousandths of a core, when nobody says.";
+    "workspaces.cpu_millis_max", Number, [], "16000",
+        "The most that anybody may ask for.";
+    "workspaces.pids", Number, [], "512",
+        "Processes and threads of a workspace when nobody says.";
+    "workspaces.pids_max", Number, [], "8192",
+        "The most that anybody may ask for.";
+    "workspaces.disk_gb", Number, [], "10",
+        "Disk of a workspace, in GiB, when nobody says.";
+    "workspaces.disk_gb_max", Number, [], "100",
+        "The most that anybody may ask for.";
+    "workspaces.idle_minutes", Number, [], "120",
+        "How long nobody may use a workspace before it is suspended, when nobody says; 0 never suspends it.";
+    "workspaces.idle_minutes_max", Number, [], "0",
+        "The longest that anybody may ask for; 0 for no bound, and for workspaces that never rest.";
+    "workspaces.run_max_minutes", Number, [], "1440",
+        "How long a program may be allowed to run, at most a week. One whose answer is awaited whole gets at most an hour.";
+    "workspaces.snapshots_max", Number, [], "20",
+        "How many snapshots one workspace may have.";
+    "workspaces.keep_deleted_days", Number, [], "7",
+        "How long a deleted workspace can be restored.";
+    "workspaces.egress_by_choice", Switch, [], "true",
+        "Whether whoever makes a workspace may say what it reaches over the network; otherwise its template says.";
+    "workspaces.reachable", TextList, [], "",
+        "What workspaces whose network allows it may reach although it lies in a private network: `IP:PORT` each, a mirror \
+         of packages for example. With the driver `namespace`.";
+    "workspaces.strict_exec", Switch, [], "false",
+        "Whether the guide's lines for a shell are refused (400 `command_blocked`) that hold `;`, `&`, a pipe, a redirection \
+         or a substitution. The workspace is the boundary with and without it.";
+    "workspaces.token_in_address", Switch, [], "true",
+        "Whether the guide's clients may open terminals with an access token after `?token=`. A ticket always does.";
     "workspaces.host_directories", Switch, [], "false",
         "Whether workspaces may work in directories of the host instead of files of their own: see docs/tenants.md.";
     "tenants.file", Path, [], "tenants.yaml or tenants.json in the data directory, if there is one",

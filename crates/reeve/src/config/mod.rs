@@ -18,6 +18,7 @@ use std::time::Duration;
 use reeve_gate::OperatingMode;
 use reeve_http::RateLimits;
 use reeve_platform::accounts::AccountOptions;
+use reeve_types::WorkspaceLimits;
 use reeve_types::secret::SecretString;
 use reeve_types::workspace::DriverKind;
 
@@ -175,8 +176,20 @@ pub(crate) struct SessionsConfig {
     pub(crate) silence_max: Duration,
 }
 
+/// How many workspaces somebody may have; 0 is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WorkspacesQuota {
+    /// That are not deleted.
+    pub(crate) workspaces: u32,
+    /// That run.
+    pub(crate) running: u32,
+    /// The disk limits of all together, in bytes.
+    pub(crate) disk_bytes: u64,
+}
+
 /// How workspaces are held.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, named as it is set")]
 pub(crate) struct WorkspacesConfig {
     /// The driver; without one there are no workspaces.
     pub(crate) driver: Option<DriverKind>,
@@ -192,10 +205,28 @@ pub(crate) struct WorkspacesConfig {
     pub(crate) templates: Option<PathBuf>,
     /// Spare workspaces that wait for the next one that is made.
     pub(crate) warm: u32,
-    /// How many one user may have.
-    pub(crate) per_user: u32,
-    /// How many of them may run.
-    pub(crate) running_per_user: u32,
+    /// What one user may have.
+    pub(crate) user: WorkspacesQuota,
+    /// What all users of a tenant may have together.
+    pub(crate) tenant: WorkspacesQuota,
+    /// What a workspace may use when neither its maker nor its template says.
+    pub(crate) limits: WorkspaceLimits,
+    /// The most that anybody may ask for.
+    pub(crate) limits_max: WorkspaceLimits,
+    /// How long a program may be allowed to run.
+    pub(crate) run_max: Duration,
+    /// Snapshots of one workspace.
+    pub(crate) snapshots_max: u32,
+    /// How long a deleted workspace can be restored.
+    pub(crate) keep_deleted: Duration,
+    /// Whether whoever makes a workspace says what it reaches.
+    pub(crate) egress_by_choice: bool,
+    /// What workspaces may reach although it lies in a private network.
+    pub(crate) reachable: Vec<SocketAddr>,
+    /// Whether a line for a shell that would do the worst is refused.
+    pub(crate) strict_exec: bool,
+    /// Whether an access token may stand in the address of a terminal.
+    pub(crate) token_in_address: bool,
     /// Whether workspaces may work in directories of the host.
     pub(crate) host_directories: bool,
     /// The file that says which of them each tenant may work in, when it was set; absolute.

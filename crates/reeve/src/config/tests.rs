@@ -95,6 +95,7 @@ fn every_variable_of_the_table_is_read() {
         ("log.format", _) => "json",
         ("log.level", _) => "debug",
         ("workspaces.driver", _) => "docker",
+        ("workspaces.reachable", _) => "10.0.0.1:3128",
         ("notify.smtp.password", _) => "hunter2",
         ("jwt_secret" | "jwt_secret_previous", _) => SECRET,
         (_, "true or false") => "true",

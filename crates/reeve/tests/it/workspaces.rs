@@ -116,6 +116,48 @@ fn a_workspace_is_made_used_rested_and_removed_with_commands() {
 }
 
 #[test]
+fn what_the_file_says_of_quotas_and_limits_holds() {
+    let settings = "[workspaces]\nper_tenant = 2\ndisk_gb_per_tenant = 3\ndisk_gb = 1\nmemory_mb = 256\n\
+                    memory_mb_max = 512\negress_by_choice = false\nsnapshots_max = 1\nrun_max_minutes = 5\n";
+    let home = home().with_file("REEVE_CONFIG", "quotas.toml", settings);
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let wanted = |more: Value| {
+        let mut body = json!({"name": "a", "start": false});
+        body.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        server.post("/api/v1/workspaces", &body)
+    };
+    let first = wanted(json!({})).expect(201);
+    assert_eq!(
+        (&first["limits"]["memory_bytes"], &first["limits"]["disk_bytes"]),
+        (&json!(256_u64 << 20), &json!(1_u64 << 30)),
+        "{first}"
+    );
+    for refused in [
+        json!({"limits": {"memory_bytes": 513_u64 << 20}}),
+        json!({"egress": {"mode": "public"}}),
+        json!({"limits": {"disk_bytes": 3_u64 << 30}}),
+    ] {
+        let answer = wanted(refused.clone());
+        assert!((400..500).contains(&answer.status), "{refused}: {}", answer.text);
+    }
+    wanted(json!({"limits": {"memory_bytes": 512_u64 << 20}})).expect(201);
+    // Whoever else is in the tenant finds it used up as well.
+    let other = server.user("somebody", &["developer"]);
+    let third = server.post_as(&other, "/api/v1/workspaces", &json!({"name": "c", "start": false}));
+    assert_eq!((third.status, &third.body["code"]), (409, &json!("quota_reached")), "{}", third.text);
+    assert!(third.text.contains("tenant"), "{}", third.text);
+    let id = first["id"].as_str().expect("an id").to_owned();
+    let snapshot = || server.post(&format!("/api/v1/workspaces/{id}/snapshots"), &json!({"name": "s"}));
+    snapshot().expect(201);
+    assert_eq!(snapshot().status, 409);
+    server.post(&format!("/api/v1/workspaces/{id}/start"), &json!({})).expect(200);
+    let longer = json!({"argv": ["true"], "timeout_ms": 300_001});
+    assert_eq!(server.post(&format!("/api/v1/workspaces/{id}/executions"), &longer).status, 400);
+    drop((server, cleared));
+}
+
+#[test]
 fn a_program_whose_follower_goes_away_is_ended_and_that_is_no_failure() {
     let home = home();
     let cleared = Cleared(&home);

@@ -25,6 +25,7 @@ async fn what_is_installed_here_runs() {
             "a.cc",
             "#include <iostream>\nint main(int, char **a) { std::cout << \"hello \" << a[1] << std::endl; }",
         ),
+        ("g++", "a.hpp", "#include <cstdio>\nint main(int, char **a) { std::printf(\"hello %s\\n\", a[1]); }"),
         ("rustc", "1-a.rs", "fn main() { println!(\"hello {}\", std::env::args().nth(1).unwrap()); }"),
         (
             "javac",

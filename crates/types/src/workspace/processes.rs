@@ -8,8 +8,10 @@ use crate::{ExecutionId, TerminalId};
 
 /// How long a program may run unless told otherwise, in milliseconds.
 pub const EXECUTION_TIMEOUT_MS: u64 = 30_000;
-/// How long a program may be allowed to run, in milliseconds.
-pub const EXECUTION_TIMEOUT_MS_MAX: u64 = 60 * 60 * 1000;
+/// How long any program may be allowed to run, in milliseconds; an installation's settings say less.
+pub const EXECUTION_TIMEOUT_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
+/// How long a program may be allowed to run whose answer somebody awaits whole, in milliseconds.
+pub const EXECUTION_WHOLE_TIMEOUT_MS_MAX: u64 = 60 * 60 * 1000;
 /// How much of each stream is kept in a whole answer, in bytes: head and tail, the middle left out.
 pub const EXECUTION_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 /// Longest argument, in bytes.
@@ -49,7 +51,7 @@ pub struct ExecRequest {
     /// What it reads from standard input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
-    /// How long it may run, in milliseconds.
+    /// How long it may run, in milliseconds; 30,000 unless told otherwise. The installation's rules say how long at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }

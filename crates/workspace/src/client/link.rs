@@ -131,7 +131,11 @@ impl WorkspaceLink for RuntimeClient {
     }
 
     fn execute(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>> {
-        Box::pin(async move { self.run_program(&id, &what.open().0).await })
+        Box::pin(async move { self.run_program(&id, &what.open().0, "bounded").await })
+    }
+
+    fn follow(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>> {
+        Box::pin(async move { self.run_program(&id, &what.open().0, "all").await })
     }
 
     fn open_pipe(&self, what: Permitted<OpenPipe>) -> Answer<'_, Pipe> {

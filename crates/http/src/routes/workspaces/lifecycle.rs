@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::wire::{ChangeWorkspace, CreateWorkspace, WorkspaceTemplate, read};
+use super::wire::{ChangeWorkspace, CreateWorkspace, WorkspaceRules, WorkspaceTemplate, read};
 use super::{Acting, Undone, asker, service};
 use crate::app::App;
 use crate::auth::Caller;
@@ -23,14 +23,16 @@ use crate::routes::tools::Awaiting;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Templates {
     templates: Vec<WorkspaceTemplate>,
+    rules: WorkspaceRules,
 }
 
-/// What workspaces can be made from.
+/// What workspaces can be made from, and what holds for all of them here.
 #[utoipa::path(get, path = "/workspace-templates", tag = "workspaces", operation_id = "list_workspace_templates",
     responses((status = 200, description = "The templates.", body = Templates)))]
 pub(crate) async fn templates(State(app): State<App>, _caller: Caller) -> Result<Json<Templates>, Problem> {
-    let templates = service(&app.platform)?.templates().iter().map(WorkspaceTemplate::from).collect();
-    Ok(Json(Templates { templates }))
+    let workspaces = service(&app.platform)?;
+    let templates = workspaces.templates().iter().map(WorkspaceTemplate::from).collect();
+    Ok(Json(Templates { templates, rules: WorkspaceRules::from(workspaces.options()) }))
 }
 
 #[derive(Deserialize, IntoParams)]

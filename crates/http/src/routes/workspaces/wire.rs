@@ -3,10 +3,13 @@
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use reeve_platform::workspaces::{ForkWanted, LimitsWanted, NewWorkspace, Template, WorkspaceChange};
+use reeve_platform::workspaces::{
+    ForkWanted, LimitsWanted, NewWorkspace, Template, WorkspaceChange, WorkspacesOptions,
+};
 use reeve_types::workspace::path::PathProblem;
+use reeve_types::workspace::processes::EXECUTION_WHOLE_TIMEOUT_MS_MAX;
 use reeve_types::workspace::{DriverKind, Egress};
-use reeve_types::{ProblemCode, WorkspacePath};
+use reeve_types::{ProblemCode, WorkspaceLimits, WorkspacePath};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -91,6 +94,40 @@ impl From<CreateWorkspace> for NewWorkspace {
             directory: wanted.directory,
             start: wanted.start.unwrap_or(true),
             ..Self::named(wanted.name, template)
+        }
+    }
+}
+
+/// What the installation lets workspaces be.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkspaceRules {
+    /// What a workspace may use when neither its maker nor its template says.
+    limits: WorkspaceLimits,
+    /// The most that anybody may ask for. An idle time of 0 stands for as long as one likes.
+    limits_max: WorkspaceLimits,
+    /// Whether whoever makes a workspace may say what it reaches over the network.
+    egress_by_choice: bool,
+    /// How many snapshots one may have.
+    snapshots_max: u32,
+    /// How long a deleted one can be restored, in milliseconds.
+    keep_deleted_ms: u64,
+    /// How long a program may be allowed to run that is followed, in milliseconds.
+    run_ms_max: u64,
+    /// How long a program may be allowed to run whose answer is awaited whole, in milliseconds.
+    whole_run_ms_max: u64,
+}
+
+impl From<&WorkspacesOptions> for WorkspaceRules {
+    fn from(options: &WorkspacesOptions) -> Self {
+        let run_ms_max = options.run_max_ms();
+        Self {
+            limits: options.limits,
+            limits_max: options.limits_max,
+            egress_by_choice: options.egress_by_choice,
+            snapshots_max: options.snapshots_max,
+            keep_deleted_ms: u64::try_from(options.keep_deleted.as_millis()).unwrap_or(u64::MAX),
+            run_ms_max,
+            whole_run_ms_max: run_ms_max.min(EXECUTION_WHOLE_TIMEOUT_MS_MAX),
         }
     }
 }

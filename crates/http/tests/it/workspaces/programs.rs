@@ -2,10 +2,12 @@
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use reeve_platform::workspaces::WorkspacesOptions;
 use serde_json::{Value, json};
 
 use super::server::{Followed, Served, until};
 use super::{Desk, Yard, events};
+use crate::platform::Setup;
 
 #[tokio::test]
 async fn a_program_runs_to_its_end_and_tells_how_it_was() {
@@ -105,7 +107,7 @@ async fn whoever_leaves_ends_what_they_started() {
 }
 
 #[tokio::test]
-async fn a_flood_of_output_keeps_its_head_and_tail() {
+async fn a_flood_of_output_keeps_its_head_and_tail_and_whoever_follows_gets_all_of_it() {
     let yard = Yard::new().await;
     let desk = yard.at_work("alice").await;
     let ran = desk.sh("echo first; yes | head -c 5000000; echo last").await;
@@ -117,6 +119,70 @@ async fn a_flood_of_output_keeps_its_head_and_tail() {
     let told = follower.post(&desk.at("/executions"), body).await;
     let told = events(&told.text);
     let text: String = told.iter().filter_map(|event| event["text"].as_str()).collect();
-    assert!(text.starts_with("first\n") && text.ends_with("last\n") && text.len() < 1_200_000, "{}", text.len());
-    assert_eq!(told.last().unwrap()["truncated"], true);
+    assert!(text.starts_with("first\n") && text.ends_with("last\n"), "{}", text.len());
+    assert_eq!(text.len(), 5_000_000 + "first\nlast\n".len(), "nothing is left out");
+    assert_eq!((&told.last().unwrap()["event"], &told.last().unwrap()["truncated"]), (&json!("exit"), &json!(false)));
+}
+
+#[tokio::test]
+async fn what_is_written_late_is_told_while_the_program_runs() {
+    let yard = Yard::new().await;
+    let (desk, served) = (yard.at_work("alice").await, Served::of(&yard.t).await);
+    // A server that has logged two megabytes, and goes on.
+    let line = "yes | head -c 2000000; echo; echo listening; until [ -e go ]; do sleep 0.01; done";
+    let (mut told, _line) = begin(&served, &desk, line).await;
+    told.until(|event| event["text"].as_str().is_some_and(|text| text.contains("listening"))).await;
+    std::fs::write(yard.files(&desk).join("go"), "").unwrap();
+    let end = told.until(|event| event["event"] == "exit").await;
+    assert_eq!((&end["exit_code"], &end["truncated"]), (&json!(0), &json!(false)), "{end}");
+}
+
+#[tokio::test]
+async fn a_program_waits_for_whoever_follows_it_and_does_not_read() {
+    const WRITTEN: u64 = 64;
+    let yard = Yard::new().await;
+    let (desk, served) = (yard.at_work("alice").await, Served::of(&yard.t).await);
+    let line = format!(
+        "for n in $(seq {WRITTEN}); do yes | head -c 1048576; echo $n > progress.new; mv progress.new progress; done"
+    );
+    let (told, open) = begin(&served, &desk, &line).await;
+    let progress = || {
+        let text = std::fs::read_to_string(yard.files(&desk).join("progress")).unwrap_or_default();
+        text.trim().parse::<u64>().unwrap_or(0)
+    };
+    // It has come to rest when a second passes without another megabyte.
+    let mut seen = (progress(), std::time::Instant::now());
+    until("it waits", || {
+        if progress() != seen.0 {
+            seen = (progress(), std::time::Instant::now());
+        }
+        let rests = seen.0 > 0 && seen.1.elapsed() > std::time::Duration::from_secs(1);
+        async move { rests }
+    })
+    .await;
+    assert!(progress() < WRITTEN / 2, "{} MB went somewhere although nobody reads", progress());
+    drop((told, open));
+}
+
+#[tokio::test]
+async fn how_long_a_program_may_run_is_the_installations_to_say() {
+    let options =
+        WorkspacesOptions { run_max: std::time::Duration::from_secs(2 * 3600), ..WorkspacesOptions::default() };
+    let yard = Yard::with(Setup::default(), options).await;
+    let desk = yard.at_work("alice").await;
+    let told = desk.client.get("/api/v1/workspace-templates").await.expect(200);
+    let rules = &told["rules"];
+    assert_eq!((&rules["run_ms_max"], &rules["whole_run_ms_max"]), (&json!(7_200_000), &json!(3_600_000)), "{rules}");
+    assert_eq!(rules["limits"]["memory_bytes"], json!(2_u64 << 30));
+    let follower = desk.client.and("accept", "text/event-stream");
+    for (client, ms, status) in [
+        (&desk.client, 3_600_000_u64, 200),
+        (&desk.client, 3_600_001, 400),
+        (&follower, 7_200_000, 200),
+        (&follower, 7_200_001, 400),
+        (&follower, 0, 400),
+    ] {
+        let answer = client.post(&desk.at("/executions"), json!({"argv": ["true"], "timeout_ms": ms})).await;
+        assert_eq!(answer.status.as_u16(), status, "{ms}: {}", answer.text);
+    }
 }

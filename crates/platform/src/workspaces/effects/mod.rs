@@ -6,7 +6,7 @@
 mod files;
 mod making;
 mod probing;
-mod programs;
+pub(super) mod programs;
 mod putting_back;
 mod snapshots;
 mod states;
@@ -19,12 +19,11 @@ use reeve_types::{
     WorkspaceState,
 };
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::access::settled;
 use super::files::bad;
 use super::tools::Act;
-use super::{Core, Handed, lock};
+use super::{Core, Waiter, lock};
 
 pub(super) type Done = Result<ToolOutput, WorkspaceError>;
 type Call = Permitted<ToolCall>;
@@ -130,13 +129,7 @@ impl Core {
 }
 
 impl Core {
-    pub(super) async fn carry_out(
-        &self,
-        act: Act,
-        call: Call,
-        cx: &TaskCx,
-        waiter: &mut Option<oneshot::Sender<Handed>>,
-    ) -> Done {
+    pub(super) async fn carry_out(&self, act: Act, call: Call, cx: &TaskCx, waiter: &mut Option<Waiter>) -> Done {
         if matches!(act, Act::Create | Act::Import) {
             return self.create(act, call).await;
         }

@@ -5,12 +5,12 @@ use reeve_gate::TaskCx;
 use reeve_store::StoredWorkspace;
 use reeve_types::workspace::processes::{ExecRequest, OpenPipe, OpenTerminal};
 use reeve_types::{ExecutionId, ProblemCode, TerminalId, WorkspaceError, WorkspaceId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::{Call, Done, part, read, told};
 use crate::workspaces::access::slot;
 use crate::workspaces::programs::Whole;
-use crate::workspaces::{Core, Execution, Handed, Use, lock};
+use crate::workspaces::{Core, Execution, Handed, Use, Waiter, lock};
 
 /// How much of each stream an act's result keeps, in bytes.
 const RESULT_BYTES: usize = 256 * 1024;
@@ -25,25 +25,20 @@ impl Core {
         told("opened a terminal".to_owned(), &terminal)
     }
 
-    pub(super) async fn open_pipe(
-        &self,
-        call: Call,
-        row: &StoredWorkspace,
-        waiter: &mut Option<oneshot::Sender<Handed>>,
-    ) -> Done {
+    pub(super) async fn open_pipe(&self, call: Call, row: &StoredWorkspace, waiter: &mut Option<Waiter>) -> Done {
         let gone = "whoever wanted to talk with the program is gone; ask again";
         let asked = call.call();
         let key = slot(&asked.tool, &asked.arguments, &asked.principal, &asked.trace_id);
         let (argv, cwd) = (part(&asked.arguments, "argv")?, asked.arguments.get("cwd").cloned());
         let cwd =
             cwd.map(serde_json::from_value).transpose().map_err(|_| ended("`cwd` is no path"))?.unwrap_or_default();
-        let Some(waiter) = waiter.take().filter(|waiter| !waiter.is_closed()) else { return Err(ended(gone)) };
+        let Some(waiter) = waiter.take().filter(|waiter| !waiter.to.is_closed()) else { return Err(ended(gone)) };
         let env = lock(&self.environments).remove(&key).ok_or_else(|| ended(gone))?;
         let link = self.link(row).await?;
         self.touch(&row.workspace.id, Use::Execution);
         let wanted = OpenPipe { argv, cwd, env };
         let pipe = link.open_pipe(call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
-        waiter.send(Handed::Pipe(Box::new(pipe))).map_err(|_| ended(gone))?;
+        waiter.to.send(Handed::Pipe(Box::new(pipe))).map_err(|_| ended(gone))?;
         told("started the program".to_owned(), &serde_json::Value::Null)
     }
 
@@ -52,20 +47,24 @@ impl Core {
         call: Call,
         row: &StoredWorkspace,
         cx: &TaskCx,
-        waiter: &mut Option<oneshot::Sender<Handed>>,
+        waiter: &mut Option<Waiter>,
     ) -> Done {
         let wanted: ExecRequest = read(&call.call().arguments, &["workspace_id"])?;
+        within(wanted.timeout_ms, self.options.run_max_ms())?;
         let link = self.link(row).await?;
         let workspace = row.workspace.id.clone();
         let id = ExecutionId::new(self.clock.now(), self.clock.random());
-        let mut events = link.execute(id.clone(), call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
+        let live = waiter.as_ref().is_some_and(|waiter| waiter.live);
+        let call = call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?;
+        let begun = if live { link.follow(id.clone(), call) } else { link.execute(id.clone(), call) };
+        let mut events = begun.await?;
         let _busy = Busy::begin(self, &workspace);
         let (follow, mut follower) = mpsc::channel(64);
         let followed = match waiter.take() {
             None => false,
             Some(waiter) => {
                 let told = futures_util::stream::poll_fn(move |cx| follower.poll_recv(cx)).boxed();
-                waiter.send(Handed::Execution(Execution { id: id.clone(), events: told })).is_ok()
+                waiter.to.send(Handed::Execution(Execution { id: id.clone(), events: told })).is_ok()
             }
         };
         let mut whole = Whole::new(id, RESULT_BYTES);
@@ -81,13 +80,28 @@ impl Core {
             let Some(event) = event else { return Err(ended("the workspace stopped telling of it")) };
             self.touch(&workspace, Use::Execution);
             if followed {
-                // A caller that has gone is found out by the next turn.
-                let _ = follow.send(event.clone()).await;
+                // Nothing is read on while the follower reads slowly, so a program that floods waits with it. A caller that
+                // has gone is found out by the next turn.
+                tokio::select! {
+                    _ = follow.send(event.clone()) => {}
+                    () = cx.cancelled().cancelled() => return Err(ended("the server is stopping")),
+                }
             }
             if let Some(result) = whole.take(event?) {
                 return told(format!("the program ended with exit code {}", result.outcome.exit_code), &result);
             }
         }
+    }
+}
+
+/// Refuses a run that would be longer than any may be.
+pub(in crate::workspaces) fn within(asked_ms: Option<u64>, most: u64) -> Result<(), WorkspaceError> {
+    match asked_ms {
+        Some(ms) if ms == 0 || ms > most => {
+            let message = format!("`timeout_ms` is {ms}; it goes from 1 to {most} here");
+            Err(WorkspaceError::new(ProblemCode::BadRequest, message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -247,6 +247,9 @@ impl WorkspaceLink for FakeLink {
     fn execute(&self, _: ExecutionId, _: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>> {
         Box::pin(async { Ok(futures_util::stream::pending().boxed()) })
     }
+    fn follow(&self, id: ExecutionId, what: Permitted<ExecRequest>) -> Answer<'_, EventStream<ExecEvent>> {
+        self.execute(id, what)
+    }
     fn open_pipe(&self, _: Permitted<OpenPipe>) -> Answer<'_, Pipe> {
         nothing()
     }
