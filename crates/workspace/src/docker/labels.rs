@@ -111,6 +111,12 @@ pub(super) fn of_workspace(prefix: &str, installation: &str, workspace: &Workspa
         .into()
 }
 
+/// Whether something carries all of these labels. Podman (4.3) lists volumes that carry any of them, so what an engine
+/// lists is looked at once more before it is believed: another workspace's files must not be taken for this one's.
+pub(super) fn carries(labels: &HashMap<String, String>, wanted: &[(&str, &str)]) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(*key).is_some_and(|there| there == value))
+}
+
 /// A filter for lists of the engine.
 pub(super) fn filter(wanted: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
     let labels = wanted.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -120,6 +126,15 @@ pub(super) fn filter(wanted: &[(&str, &str)]) -> HashMap<String, Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_label_of_two_is_not_enough() {
+        let labels =
+            HashMap::from([(INSTALLATION, "a"), (WORKSPACE, "wsp_1")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        assert!(carries(&labels, &[(WORKSPACE, "wsp_1"), (INSTALLATION, "a")]));
+        assert!(!carries(&labels, &[(WORKSPACE, "wsp_2"), (INSTALLATION, "a")]));
+        assert!(!carries(&labels, &[(WORKSPACE, "wsp_1"), (ROLE, "files")]));
+    }
 
     #[test]
     fn any_owner_makes_a_name_that_engines_take() {

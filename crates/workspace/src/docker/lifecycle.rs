@@ -51,7 +51,7 @@ impl Inner {
         let listed = known.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|error| known.failed("list containers", &error))?;
         let seen = listed.into_iter().filter_map(|container| {
-            let labels = container.labels.unwrap_or_default();
+            let labels = container.labels.filter(|labels| labels::carries(labels, &wanted))?;
             let state = container.state.map(|state| state.to_string());
             Some(Seen {
                 id: container.id?,

@@ -142,7 +142,8 @@ impl Inner {
         let wanted: Vec<_> = wanted.iter().copied().chain([(labels::INSTALLATION, installation.as_str())]).collect();
         let options = ListVolumesOptions { filters: Some(labels::filter(&wanted)) };
         let listed = known.docker.list_volumes(Some(options)).await;
-        Ok(listed.map_err(|error| known.failed("list volumes", &error))?.volumes.unwrap_or_default())
+        let listed = listed.map_err(|error| known.failed("list volumes", &error))?.volumes.unwrap_or_default();
+        Ok(listed.into_iter().filter(|volume| labels::carries(&volume.labels, &wanted)).collect())
     }
 
     /// Removes every volume of a workspace: files, home and snapshots.

@@ -37,12 +37,11 @@ pub(crate) enum With {
 
 /// Puts the image on an engine under the name that the template `base` uses.
 pub(crate) async fn import(docker: &Docker, with: With) {
-    static PACKED: OnceLock<Vec<u8>> = OnceLock::new();
-    let packed = PACKED.get_or_init(|| pack(with)).clone();
+    static PACKED: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let packed = PACKED[usize::from(with == With::Python)].get_or_init(|| pack(with)).clone();
     let options = CreateImageOptions {
         from_src: Some("-".to_owned()),
-        repo: NAME.split(':').next().map(str::to_owned),
-        tag: NAME.split(':').nth(1).map(str::to_owned),
+        repo: Some(NAME.to_owned()),
         ..CreateImageOptions::default()
     };
     let mut importing = Box::pin(docker.create_image(Some(options), Some(bollard::body_full(packed.into())), None));

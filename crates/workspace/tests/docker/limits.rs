@@ -5,8 +5,9 @@ use std::time::Duration;
 use reeve_gate::workspace::WorkspaceDriver as _;
 use reeve_types::WorkspaceLimits;
 use reeve_types::workspace::WorkspaceSpec;
+use reeve_types::workspace::processes::ExecRequest;
 
-use crate::actor::{spec, until};
+use crate::actor::{execution_id, spec, until};
 use crate::bad_days;
 use crate::stage::Stage;
 
@@ -44,9 +45,12 @@ async fn a_workspace_that_fills_the_disk_is_suspended_where_the_engine_sets_no_e
         return;
     }
     assert_eq!(isolation.disk, "swept");
-    // Beside the command, which may be over before it is suspended or not.
-    let filling = actor.shell(&spec.id, "setsid -f head -c 32M /dev/urandom > ~/big").await;
-    assert_eq!(filling.outcome.exit_code, 0, "{filling:?}");
+    let filling = ExecRequest {
+        argv: ["bash", "-c", "head -c 32M /dev/urandom > ~/big; sleep 60"].map(str::to_owned).to_vec(),
+        ..ExecRequest::default()
+    };
+    let link = actor.link(&spec.id).await;
+    let _kept_running = link.execute(execution_id(), actor.permit(filling).await).await.expect("begun");
     until("it is suspended", async || {
         let found = stage.driver.found().await.expect("found");
         found.iter().all(|found| found.workspace == spec.id && !found.running && found.files)
