@@ -30,10 +30,10 @@ export function reeve(data, args, input) {
 /** Models that answer from a script, one for talking and one for working on files. */
 const MODELS = `[models]
 default = "garden/talk"
-${['garden', 'coder'].map((name) => `
+${Object.entries({ garden: 'talk', coder: 'work', poet: 'parts' }).map(([name, model]) => `
 [models.providers.${name}]
 kind = "replay"
-models = ["${name === 'coder' ? 'work' : 'talk'}"]
+models = ["${model}"]
 script = ${JSON.stringify(join(here, 'models', `${name}.jsonl`))}
 `).join('')}`;
 

@@ -245,6 +245,24 @@ describe('an agent in a workspace', () => {
   });
 });
 
+describe('a directory of the server', () => {
+  it('is asked for, and a refusal is told with its reason', async () => {
+    await person.go('/sessions');
+    await page.getByRole('button', { name: 'New', exact: true }).click();
+    const dialog = page.getByRole('dialog', { name: 'New session' });
+    await dialog.getByRole('radio', { name: /^coder/ }).check({ force: true });
+    await dialog.getByLabel('Workspace', { exact: true }).selectOption({ label: 'A directory of the server' });
+    assert.ok(await dialog.getByRole('button', { name: 'Begin' }).isDisabled());
+    await dialog.getByRole('textbox', { name: 'Directory' }).fill('/srv/site');
+    assert.deepEqual(await barriers(page), []);
+    await dialog.getByRole('button', { name: 'Begin' }).click();
+    await dialog.getByRole('alert').filter({ hasText: 'directories of the host are switched off here' }).waitFor();
+    assert.equal(await dialog.getByRole('textbox', { name: 'Directory' }).inputValue(), '/srv/site', 'what was typed stays');
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+  });
+});
+
 describe('a no', () => {
   it('is told to the agent with its reason, and nothing is changed', async () => {
     const before = await file();
@@ -260,6 +278,73 @@ describe('a no', () => {
     await log().getByText(/^Stopped/).waitFor();
     assert.equal(await file(), before);
     assert.deepEqual(await barriers(page), []);
+  });
+});
+
+describe('a change of which only some is wanted', () => {
+  const LINES = Array.from({ length: 40 }, (_, index) => `line ${index + 1}`);
+  const better = (...which) => `${LINES.map((line, index) => (which.includes(index + 1) ? `${line}, said better` : line)).join('\n')}\n`;
+  const poem = async () => (await api('GET', `/workspaces/${workspace}/files/content?path=poem.txt`)).text();
+  const save = (content) => api('PUT', `/workspaces/${workspace}/files/content?path=poem.txt`, content);
+  const asked = () => log().getByRole('group', { name: 'The agent asks' });
+  const proposal = () => log().getByRole('region', { name: 'Proposed change of poem.txt' });
+  const box = (line) => proposal().getByRole('checkbox', { name: `Take this part at line ${line}`, exact: true });
+
+  it('has a box for each part, and nothing is applied before somebody says so', async () => {
+    await save(better());
+    const { id } = await (await api('POST', '/sessions', { agent: 'coder', model: 'poet/parts', workspace_id: workspace, prompt: 'Say it better', title: 'Poem' })).json();
+    await page.setViewportSize({ width: 390, height: 844 });
+    await person.go(`/sessions/${id}`);
+    await box(20).waitFor();
+    assert.equal(await proposal().getByRole('checkbox').count(), 3);
+    await asked().getByRole('button', { name: 'Approve', exact: true }).waitFor();
+    for (const line of [3, 20, 38]) await box(line).uncheck();
+    await asked().getByText('Reject instead').waitFor();
+    assert.ok(await asked().getByRole('button', { name: 'Apply 0 of 3 parts' }).isDisabled());
+    await box(3).focus();
+    await page.keyboard.press('Space');
+    await box(38).check();
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, 'nothing hangs over the side');
+    const height = await proposal().locator('label', { has: page.getByRole('checkbox') }).first().evaluate((label) => label.getBoundingClientRect().height);
+    assert.ok(height >= 40, 'a box is large enough for a thumb');
+    assert.deepEqual(await barriers(page), []);
+    assert.equal(await poem(), better());
+  });
+
+  it('is not saved over what somebody else saved meanwhile', async () => {
+    await save(better(30));
+    await asked().getByRole('button', { name: 'Apply 2 of 3 parts' }).click();
+    await asked().getByText('was changed by somebody else meanwhile, so nothing was saved').waitFor();
+    assert.equal(await poem(), better(30));
+    await save(better());
+    await page.reload();
+    await box(20).uncheck();
+  });
+
+  it('is applied in part, and the agent reads which part and why', async () => {
+    await asked().getByRole('textbox', { name: 'Reason' }).fill('The middle is fine');
+    await asked().getByRole('button', { name: 'Apply 2 of 3 parts' }).click();
+    await log().getByText('Two of three it is.').waitFor();
+    assert.equal(await poem(), better(3, 38));
+    await call(/^Write poem\.txt/).first().getByText('Applied in part by you').waitFor();
+    assert.deepEqual(await barriers(page), []);
+  });
+
+  it('is approved and rejected as a whole as ever', async () => {
+    await log().getByRole('region', { name: 'Proposed change of poem.txt' }).waitFor();
+    await asked().getByRole('textbox', { name: 'Reason' }).fill('Leave it');
+    await asked().getByRole('button', { name: 'Reject' }).click();
+    await log().getByText('Then I leave it.').waitFor();
+    assert.equal(await poem(), better(3, 38));
+  });
+
+  it('is undone part by part, after loading again too', async () => {
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.reload();
+    const applied = log().getByRole('region', { name: 'Change of poem.txt', exact: true });
+    await applied.getByRole('button', { name: 'Undo this part' }).last().click();
+    await applied.getByText('Undone', { exact: true }).waitFor();
+    assert.equal(await poem(), better(3));
   });
 });
 

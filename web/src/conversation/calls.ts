@@ -1,6 +1,8 @@
 // The calls to sessions, each as one function.
 
 import { del, get, part, patch, post, raw, saveAs } from '$lib/api';
+import { randomId } from '$lib/random';
+import { session as signedIn } from '$lib/session.svelte';
 import type { Approval } from '$lib/types';
 import type { AgentInfo, AgentSession, Mode, ModelInfo, NewSession, SharedLink } from './types';
 
@@ -14,8 +16,15 @@ export interface Offers {
 /** The agents that a session can be begun with, and the models that they can use. */
 export const offers = () => get<Offers>('/agents/definitions');
 
+/** Whether sessions on directories of the server are switched off; false as well for who may not know. */
+export async function hostDirectoriesAreOff(): Promise<boolean> {
+  if (!signedIn.has('administer')) return false;
+  const settings = await get<Record<string, { value?: unknown } | undefined>>('/config').catch(() => null);
+  return String(settings?.['workspaces.host_directories']?.value) === 'false';
+}
+
 // Pressed twice, or sent twice by a flaky network: one session.
-export const create = (wanted: NewSession) => post<AgentSession>('/sessions', wanted, { headers: { 'idempotency-key': crypto.randomUUID() } });
+export const create = (wanted: NewSession) => post<AgentSession>('/sessions', wanted, { headers: { 'idempotency-key': randomId() } });
 
 export const find = (id: string) => get<AgentSession>(pathOf(id));
 

@@ -1,4 +1,4 @@
-// Differences between two texts, line by line, and how to take one part of a change back.
+// Differences between two texts, line by line; how to take one part of a change back, and how to make only some of them.
 
 export interface DiffLine {
   kind: 'same' | 'added' | 'removed';
@@ -129,4 +129,23 @@ export function without(text: string, hunk: Hunk): string | null {
     if (at >= 0) return [...lines.slice(0, at), ...were, ...lines.slice(at + brought.length)].join('\n');
   }
   return null;
+}
+
+/**
+ * The text after a change of which only some parts are wanted, counted as `hunksOf` lists them. Whether the last line has an
+ * end comes with the last part.
+ */
+export function withParts(before: string, after: string, wanted: ReadonlySet<number>): string {
+  const lines = compare(before, after);
+  const hunks = hunksOf(lines);
+  if (hunks.every((_, index) => wanted.has(index))) return after;
+  const left = new Set(hunks.flatMap((hunk, index) => (wanted.has(index) ? [] : hunk.lines)));
+  const kept = lines.filter((line) => line.kind === 'same' || (line.kind === 'added') !== left.has(line));
+  const end = wanted.has(hunks.length - 1) ? after : before;
+  return kept.map(({ text }) => text).join('\n') + (kept.length > 0 && end.endsWith('\n') ? '\n' : '');
+}
+
+/** The number of the first line that a part changes, in the text after it. */
+export function placeOf(hunk: Hunk): number {
+  return hunk.after + hunk.lines.findIndex(({ kind }) => kind !== 'same');
 }

@@ -4,6 +4,8 @@ export interface Place {
   /** Where the session is in the API. */
   base: string;
   sessionId: string;
+  /** Who works in it. */
+  agent: string;
   workspaceId?: string;
   directory: string;
   /** A shared link: nothing can be answered, undone or said. */

@@ -119,6 +119,8 @@ export interface NewSession {
   model?: string;
   workspace_id?: string;
   directory?: string;
+  /** A directory of the machine that the server runs on, in place of a workspace. */
+  work_dir?: string;
   mode?: Mode;
 }
 

@@ -1,12 +1,12 @@
 // What a conversation does with the files of its workspace: showing an edit before it is made, and taking one back.
 
-import { ApiError } from '$lib/api';
+import { ApiError, words } from '$lib/api';
 import { isAwaiting } from '$lib/types';
 import { toasts } from '$lib/ui';
 import { WorkspaceFiles } from '../rooms/ide/files';
 import { keyOf, nameOf, pathOf } from '../rooms/ide/paths';
 import { decode, encode } from '../rooms/ide/text';
-import { compare, hunksOf, without, type Hunk } from './diff';
+import { compare, hunksOf, without, withParts, type Hunk } from './diff';
 import type { FileDiff } from './types';
 
 /** Not the page's own name: its editors are to follow what is changed back, as they follow others. */
@@ -14,11 +14,17 @@ const CLIENT = 'web-conversation';
 
 const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
 
+/** A change that somebody is asked about. */
+export interface Proposal extends FileDiff {
+  /** The file that it was read against. Absent for a new one, and where only a piece of the file is known. */
+  on?: { etag: string; bom: boolean };
+}
+
 /**
  * The change that a call asks for, where its arguments say so: an exact piece of a file for another, or a whole file. Nothing
  * when they are those of a tool that we do not know.
  */
-export async function proposed(workspaceId: string, directory: string, given: unknown): Promise<FileDiff | null> {
+export async function proposed(workspaceId: string, directory: string, given: unknown): Promise<Proposal | null> {
   const values = (typeof given === 'object' && given !== null ? given : {}) as Record<string, unknown>;
   const path = text(values['path']) ?? text(values['file_path']);
   const whole = text(values['content']);
@@ -27,19 +33,41 @@ export async function proposed(workspaceId: string, directory: string, given: un
   if (path === undefined || (whole === undefined && (from === undefined || to === undefined))) return null;
   const key = keyOf(path.startsWith('/') || !directory ? path : `${directory}/${path}`);
   const before = await current(workspaceId, key);
-  if (whole !== undefined) return { path: key, old: before ?? undefined, new: whole };
-  if (before === null || !before.includes(from ?? '')) return { path: key, old: from ?? '', new: to ?? '' };
-  const after = values['replace_all'] === true ? before.replaceAll(from ?? '', () => to ?? '') : before.replace(from ?? '', () => to ?? '');
-  return { path: key, old: before, new: after };
+  if (before === null) return whole === undefined ? { path: key, old: from ?? '', new: to ?? '' } : { path: key, new: whole };
+  const { text: old, ...on } = before;
+  if (whole !== undefined) return { path: key, old, new: whole, on };
+  if (!old.includes(from ?? '')) return { path: key, old: from ?? '', new: to ?? '' };
+  const after = values['replace_all'] === true ? old.replaceAll(from ?? '', () => to ?? '') : old.replace(from ?? '', () => to ?? '');
+  return { path: key, old, new: after, on };
 }
 
-async function current(workspaceId: string, key: string): Promise<string | null> {
+async function current(workspaceId: string, key: string): Promise<{ text: string; etag: string; bom: boolean } | null> {
   try {
     const content = await new WorkspaceFiles(workspaceId).read(key);
-    return content && !content.binary ? (decode(content.bytes)?.text ?? null) : null;
+    const read = content && !content.binary ? decode(content.bytes) : null;
+    return content && read ? { text: read.text, etag: content.etag, bom: read.bom } : null;
   } catch {
     // A new file, or a workspace that rests: the change is shown as far as its arguments go.
     return null;
+  }
+}
+
+/** Some parts of a change, saved; or why they were not, and whether the file is another one by now. */
+export type PartlySaved = { applied: FileDiff } | { problem: string; stale: boolean };
+
+/** Saves a file with some parts of the change that is proposed for it: a person's own act, and never over somebody else's. */
+export async function applyParts(workspaceId: string, proposal: Proposal, wanted: ReadonlySet<number>): Promise<PartlySaved> {
+  const { path, old, on } = proposal;
+  const name = nameOf(path);
+  if (old === undefined || !on) return { problem: `${name} can be written as a whole only. Approve or reject all of it.`, stale: false };
+  try {
+    const text = withParts(old, proposal.new, wanted);
+    const saved = await new WorkspaceFiles(workspaceId).save(path, encode(text, on.bom), { ifMatch: on.etag }, { client: CLIENT });
+    if (isAwaiting(saved)) return { problem: `Saving ${name} waits for an approval, so the agent was not answered yet. Reject, or come back when it is saved.`, stale: false };
+    return { applied: { path, old, new: text } };
+  } catch (error) {
+    const stale = error instanceof ApiError && (error.status === 412 || error.status === 404 || error.code === 'edit_conflict');
+    return { problem: stale ? `${name} was changed by somebody else meanwhile, so nothing was saved. Look at the parts again.` : `${name} could not be saved. ${words(error)}`, stale };
   }
 }
 
