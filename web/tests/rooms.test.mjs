@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, before, describe, it } from 'node:test';
-import { account, answerLinks, barriers, caller, signInLink, visit } from './visit.mjs';
+import { account, answerLinks, barriers, caller, PASSWORD, savedToDisk, savesToDisk, signIn, signInLink, visit } from './visit.mjs';
 
 const DORA = 'dora@example.com';
 const name = 'garden';
@@ -93,6 +93,34 @@ describe('workspaces', () => {
     await page.getByText(`Snapshot “first” of “${name}” is kept`).first().waitFor();
   });
 
+  it('are exported to a file, and made again from it', async () => {
+    await savesToDisk(page);
+    await menu(name, 'Export as tar');
+    const bytes = await savedToDisk(page, `${name}.tar`);
+    assert.equal(bytes.subarray(257, 262).toString(), 'ustar', 'it is a tar');
+    await page.getByLabel('Exported workspace').setInputFiles({ name: `${name}.tar`, mimeType: 'application/x-tar', buffer: bytes });
+    const dialog = page.getByRole('dialog', { name: 'Import a workspace' });
+    assert.equal(await dialog.getByLabel('Name', { exact: true }).inputValue(), name);
+    await dialog.getByLabel('Name', { exact: true }).fill(`${name} again`);
+    assert.deepEqual(await barriers(page), []);
+    await dialog.getByRole('button', { name: 'Import' }).click();
+    await row(`${name} again`).waitFor();
+  });
+
+  it('of Docker are offered no network, and it is said why', async () => {
+    await page.getByRole('button', { name: 'New workspace' }).first().click();
+    const dialog = page.getByRole('dialog', { name: 'New workspace' });
+    await dialog.getByRole('button', { name: /^Limits, network and isolation/ }).click();
+    await dialog.getByRole('radio', { name: /^The public internet/ }).check();
+    await dialog.getByLabel('Held by').selectOption('docker');
+    await dialog.getByText('Workspaces of Docker have no network').waitFor();
+    assert.ok(await dialog.getByRole('radio', { name: /^Nothing/ }).isChecked());
+    assert.ok(await dialog.getByRole('radio', { name: /^Named hosts/ }).isDisabled());
+    assert.deepEqual(await barriers(page), []);
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+  });
+
   it('are forked', async () => {
     await menu(name, 'Fork…');
     await page.getByLabel('Name of the new workspace').fill(`${name} two`);
@@ -106,12 +134,12 @@ describe('workspaces', () => {
     await row(`${name} two`).waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Undo' }).click();
     await row(`${name} two`).waitFor();
-    for (const which of [`${name} two`, name]) {
+    for (const which of [`${name} two`, `${name} again`, name]) {
       await menu(which, 'Delete');
       await row(which).waitFor({ state: 'detached' });
     }
     await page.getByRole('tab', { name: /^Deleted/ }).click();
-    for (const which of [`${name} two`, name]) {
+    for (const which of [`${name} two`, `${name} again`, name]) {
       await menu(which, 'Remove for good…');
       await page.getByRole('button', { name: 'Remove for good' }).click();
       await row(which).waitFor({ state: 'detached' });
@@ -226,6 +254,19 @@ describe('the keyboard', () => {
   });
 });
 
+describe('on a small screen', () => {
+  before(async () => page.setViewportSize({ width: 1024, height: 768 }));
+
+  for (const [path, heading] of [['/workspaces', 'Workspaces'], ['/sessions', 'Sessions'], ['/approvals', 'Approvals'], ['/audit', 'Audit'], ['/audit?view=records', 'Audit']]) {
+    it(`${path} fits, and has no barrier`, async () => {
+      await person.go(path);
+      await page.getByRole('heading', { name: heading, level: 1 }).waitFor();
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, 'nothing hangs over the side');
+      assert.deepEqual(await barriers(page), []);
+    });
+  }
+});
+
 describe('on a phone, and in the dark', () => {
   before(async () => {
     await page.setViewportSize({ width: 390, height: 844 });
@@ -241,6 +282,48 @@ describe('on a phone, and in the dark', () => {
       assert.deepEqual(await barriers(page), []);
     });
   }
+});
+
+describe('one’s own account', () => {
+  const ELSE = 'Another passphrase of Dora';
+  let dora;
+
+  after(async () => dora?.close());
+
+  it('changes its password, and ends its sign-ins', async () => {
+    dora = await visit();
+    const where = dora.page;
+    await dora.go('/workspaces');
+    await signIn(where, DORA);
+    await where.getByRole('button', { name: /account/ }).click();
+    await where.getByRole('menuitem', { name: /^Password and sign-ins/ }).click();
+    const dialog = where.getByRole('dialog', { name: 'Your account' });
+    // The caller of these tests signed in, too.
+    await dialog.getByRole('region', { name: 'Sign-ins' }).getByRole('listitem').nth(1).waitFor();
+    await dialog.getByText('here', { exact: true }).waitFor();
+    assert.deepEqual(await barriers(where), []);
+    await dialog.getByRole('button', { name: /^End the sign-in/ }).filter({ hasText: 'End' }).first().click();
+    await dialog.getByRole('listitem').nth(1).waitFor({ state: 'detached' });
+    await dialog.getByLabel('Current password').fill('not this one');
+    await dialog.getByLabel('New password', { exact: true }).fill(ELSE);
+    await dialog.getByLabel('New password again').fill('something else');
+    await dialog.getByText('It is not the same.').waitFor();
+    await dialog.getByLabel('New password again').fill(ELSE);
+    await dialog.getByRole('button', { name: 'Change the password' }).click();
+    await dialog.getByRole('alert').waitFor();
+    await dialog.getByLabel('Current password').fill(PASSWORD);
+    await dialog.getByRole('button', { name: 'Change the password' }).click();
+    await where.getByText('The password is changed').first().waitFor();
+    await where.setViewportSize({ width: 390, height: 844 });
+    assert.equal(await where.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, 'nothing hangs over the side');
+    assert.deepEqual(await barriers(where), []);
+    await dialog.getByRole('button', { name: 'Sign out of this one' }).click();
+    await where.getByLabel('E-mail', { exact: true }).fill(DORA);
+    await where.getByLabel('Password').fill(ELSE);
+    await where.getByRole('button', { name: 'Sign in' }).click();
+    await where.getByRole('navigation').first().waitFor();
+    assert.deepEqual(dora.complaints, []);
+  });
 });
 
 describe('bad days', () => {

@@ -44,7 +44,7 @@ export async function caller(email) {
   assert.equal(login.status, 200, `signing ${email} in: ${login.status}`);
   const { access_token } = await login.json();
   return async (method, path, body) => {
-    const plain = typeof body === 'string' || body === undefined;
+    const plain = typeof body === 'string' || body === undefined || body instanceof Uint8Array;
     const response = await fetch(`${server}/api/v1${path}`, {
       method,
       headers: { authorization: `Bearer ${access_token}`, ...(plain ? {} : { 'content-type': 'application/json' }) },
@@ -107,4 +107,26 @@ export async function barriers(page) {
   return found.violations
     .filter((one) => one.impact === 'serious' || one.impact === 'critical')
     .map((one) => `${one.id}: ${one.help} (${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')})`);
+}
+
+/** The page is given a place on a disk for whatever it saves: one of the browser's own, as nobody is there to be asked. */
+export async function savesToDisk(page) {
+  await page.evaluate(async () => {
+    const home = await navigator.storage.getDirectory();
+    globalThis.showSaveFilePicker = ({ suggestedName }) => home.getFileHandle(suggestedName, { create: true });
+  });
+}
+
+/** What the page saved there under a name, once it is whole. */
+export async function savedToDisk(page, name) {
+  const bytes = await page.evaluate(async (wanted) => {
+    const home = await navigator.storage.getDirectory();
+    for (const begun = Date.now(); Date.now() - begun < 20_000; ) {
+      const file = await (await home.getFileHandle(wanted, { create: true })).getFile();
+      if (file.size > 0) return [...new Uint8Array(await file.arrayBuffer())];
+      await new Promise(requestAnimationFrame);
+    }
+    throw new Error(`${wanted} was not saved`);
+  }, name);
+  return Buffer.from(bytes);
 }

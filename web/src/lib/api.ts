@@ -225,7 +225,8 @@ export interface Follow<T> {
   onBroken?: (error: unknown) => void;
 }
 
-const pause = (ms: number, signal: AbortSignal) =>
+/** Fulfilled after so long, or when the connection is back, or when nobody waits any more. */
+export const pause = (ms: number, signal: AbortSignal) =>
   new Promise<void>((resolve) => {
     const timer = setTimeout(done, ms);
     function done() {

@@ -299,6 +299,20 @@ export interface Account {
   permissions?: string[];
 }
 
+/** One sign-in of an account that holds. */
+export interface SignIn {
+  id: string;
+  /** `password`, `api_key` or `link`. */
+  method: string;
+  created_at: string;
+  last_seen_at: string;
+  expires_at: string;
+  /** Empty when it was made on the server itself. */
+  address: string;
+  user_agent: string;
+  current: boolean;
+}
+
 export interface SignedIn {
   access_token: string;
   token_type: string;

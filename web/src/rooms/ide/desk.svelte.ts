@@ -3,14 +3,18 @@
 import { follow, get, part, post, saveAs, words } from '$lib/api';
 import { isAwaiting, type FileChanged, type FileEvent, type FileOperation, type ListeningPort, type PreviewLink, type Workspace } from '$lib/types';
 import { router } from '$lib/router.svelte';
+import { saveStream } from '$lib/saving';
 import { confirm } from '$lib/ui/confirm.svelte';
 import { toasts } from '$lib/ui/toasts.svelte';
+import { plural } from '$lib/words';
 import { Document } from './document.svelte';
-import { WorkspaceFiles, clientId } from './files';
+import { WorkspaceFiles, clientId, type ArchiveFormat } from './files';
 import { Layout } from './layout.svelte';
 import { copyName, isWithin, join, keyOf, nameOf, parentOf, pathOf } from './paths';
+import type { Problem } from './problems';
+import { Project } from './project.svelte';
 import { quoted, type Quote } from './quote';
-import { Runner } from './run.svelte';
+import { Runner, type Wanted } from './run.svelte';
 import { extensionsOf, goTo, mark } from './setup';
 import { Terminals } from './terminals.svelte';
 import { Tree } from './tree.svelte';
@@ -27,6 +31,7 @@ export class Desk {
   readonly tree: Tree;
   readonly terminals: Terminals;
   readonly runner: Runner;
+  readonly project: Project;
   readonly uploads: Uploads;
   readonly layout: Layout;
   workspace = $state.raw<Workspace>() as Workspace;
@@ -55,6 +60,7 @@ export class Desk {
     this.tree = new Tree(this.files);
     this.terminals = new Terminals(workspace.id);
     this.runner = new Runner(this.files.base);
+    this.project = new Project(this.files);
     this.uploads = new Uploads(this.files, (dir) => this.tree.touch(dir));
     this.layout = new Layout(workspace.id);
   }
@@ -77,6 +83,7 @@ export class Desk {
       this.groups = [this.front, beside];
       this.#reopen(beside, besideTabs, besideActive);
     }
+    void this.project.learn(this.workspace.template);
     void this.terminals.adopt(this.layout.kept.names).catch((error: unknown) => (this.terminals.problem = words(error)));
   }
 
@@ -249,6 +256,18 @@ export class Desk {
     if (next) void this.open(next.key);
   }
 
+  /** Goes to the problem after the cursor, or before it, in the order of files and lines; from the last one to the first. */
+  nextProblem(step: 1 | -1): void {
+    const { active } = this;
+    const place = (file: string, line: number, column: number) => ({ file, line, column });
+    const order = (a: ReturnType<typeof place>, b: ReturnType<typeof place>) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column;
+    const all = [...this.runner.problems].sort(order);
+    const here = active ? place(active.key, active.line, active.column) : null;
+    const beyond = (one: Problem) => here !== null && order(place(one.file, one.line, one.column), here) * step > 0;
+    const next = step > 0 ? (all.find(beyond) ?? all[0]) : (all.findLast(beyond) ?? all[all.length - 1]);
+    if (next) void this.open(next.file, { line: next.line, column: next.column });
+  }
+
   markProblems(): void {
     for (const document of this.tabs) {
       const problems = this.runner.problems.filter(({ file }) => file === document.key);
@@ -380,21 +399,54 @@ export class Desk {
     this.trashTold++;
   }
 
-  async download(key: string, directory: boolean): Promise<void> {
-    const bytes = await this.attempt(directory ? this.files.archive(key) : this.files.download(key));
-    if (bytes) saveAs(bytes, directory ? `${nameOf(key) || this.workspace.name}.zip` : nameOf(key));
+  async download(key: string): Promise<void> {
+    const bytes = await this.attempt(this.files.download(key));
+    if (bytes) saveAs(bytes, nameOf(key));
+  }
+
+  /** Packs a file or directory for whoever is at the page. */
+  async pack(key: string, format: ArchiveFormat): Promise<void> {
+    const { path, query } = this.files.archive(key, format);
+    await this.attempt(saveStream(path, query, `${nameOf(key) || this.workspace.name}${format === 'zip' ? '.zip' : '.tar.gz'}`));
+  }
+
+  /** Unpacks an archive beside itself. */
+  async unpack(key: string, format: ArchiveFormat): Promise<void> {
+    const done = await this.attempt(this.files.extract(key, parentOf(key), format));
+    if (!done) return;
+    if (isAwaiting(done)) return void toasts.info('Unpacking waits for an approval.');
+    this.tree.touch(parentOf(key));
+    toasts.good(`${nameOf(key)} is unpacked: ${plural(done.files, 'file')}.`);
   }
 
   // Programs
 
+  /** Runs the file in front, or the project where that is no program. */
   async run(document = this.active): Promise<void> {
-    if (!document || this.runner.running) return;
+    if (document?.kind !== 'text') return this.runProject();
+    await this.#run(() => this.project.of(document.key));
+  }
+
+  /** Runs the project as its template says, or the crate of the file in front. */
+  async runProject(): Promise<void> {
+    await this.#run(() => this.project.whole(this.active?.key));
+  }
+
+  async #run(what: () => Promise<Wanted | null>): Promise<void> {
+    if (this.runner.running) return;
     this.layout.panel('output');
-    if (document.dirty && !(await document.save())) {
-      toasts.bad(`${document.name} could not be saved, so it is not run.`);
+    for (const document of this.tabs.filter(({ dirty }) => dirty)) {
+      if (await document.save()) continue;
+      toasts.bad(`${document.name} could not be saved, so nothing is run.`);
       return;
     }
-    await this.runner.run(document.key);
+    await this.project.learn(this.workspace.template);
+    const wanted = await what();
+    if (!wanted) {
+      toasts.info('This workspace has no command that runs it as a whole. Open a file and run that.');
+      return;
+    }
+    await this.runner.run(wanted);
     this.markProblems();
   }
 

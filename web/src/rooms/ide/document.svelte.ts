@@ -23,6 +23,8 @@ export interface Theirs {
   etag: string;
   /** It was deleted. */
   gone: boolean;
+  /** It is no text (any more), of so many bytes: there is nothing to compare with. */
+  bytes?: number;
 }
 
 export class Document {
@@ -257,9 +259,9 @@ export class Document {
   async compare(): Promise<void> {
     try {
       const content = await this.files.read(this.key);
-      const read = content && decode(content.bytes);
       if (!content) return;
-      this.theirs = { text: (read?.text ?? '').replace(/\r\n?/g, '\n'), etag: content.etag, gone: false };
+      const read = content.binary ? null : decode(content.bytes);
+      this.theirs = read ? { text: read.text.replace(/\r\n?/g, '\n'), etag: content.etag, gone: false } : { text: '', etag: content.etag, gone: false, bytes: content.bytes.length };
       this.saving = 'conflict';
     } catch (error) {
       if (error instanceof ApiError && error.status === 404) {
@@ -281,8 +283,9 @@ export class Document {
   takeTheirs(): void {
     const theirs = this.theirs;
     if (!theirs) return;
-    this.replace(theirs.text);
+    if (theirs.bytes === undefined) this.replace(theirs.text);
     this.#settle(theirs.etag);
+    if (theirs.bytes !== undefined) this.ready = this.load();
   }
 
   #settle(etag: string): void {

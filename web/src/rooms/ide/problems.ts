@@ -10,13 +10,21 @@ export interface Problem {
 
 const clean = (text: string) => text.replace(/\x1b\[[0-9;]*[A-Za-z]/g, '');
 
-function within(path: string): string | null {
-  const below = path.replace(/^file:\/\//, '').replace(/^\/workspace\//, '').replace(/^\.\//, '');
-  return below.startsWith('/') || below.startsWith('<') || below.startsWith('node:') || below.includes('node_modules/') ? null : below;
+function below(path: string, dir: string): string | null {
+  const plain = path.replace(/^file:\/\//, '');
+  const within = plain.startsWith('/workspace/') ? plain.slice('/workspace/'.length) : plain.replace(/^\.\//, '');
+  if (isOthers(within)) return null;
+  return dir && !plain.startsWith('/') ? `${dir}/${within}` : within;
 }
 
-/** Reads the whole output of one run. */
-export function problemsIn(output: string): Problem[] {
+/** Whether it is a file of the language or of a library, not of the project. */
+function isOthers(below: string): boolean {
+  return below.startsWith('/') || below.startsWith('<') || below.startsWith('node:') || below.includes('node_modules/');
+}
+
+/** Reads the whole output of one run, of a program that was started in `dir`. */
+export function problemsIn(output: string, dir = ''): Problem[] {
+  const within = (path: string) => below(path, dir);
   const lines = clean(output).split(/\r?\n/);
   const found: Problem[] = [];
   const add = (path: string, line: string, column: string | undefined, message: string, severity: Problem['severity']) => {

@@ -14,6 +14,16 @@ export interface Piece extends Text {
 const KEPT = 1_000_000;
 const TIMEOUT_MS = 60 * 60 * 1000;
 
+/** A file, by its language, or a program with its arguments. */
+export interface Wanted {
+  /** For people. */
+  what: string;
+  file?: string;
+  argv?: string[];
+  /** Where a program starts; the root when absent. */
+  dir?: string;
+}
+
 export class Runner {
   pieces = $state.raw<Piece[]>([]);
   running = $state(false);
@@ -32,15 +42,16 @@ export class Runner {
 
   constructor(readonly base: string) {}
 
-  async run(key: string): Promise<void> {
+  async run(wanted: Wanted): Promise<void> {
     if (this.running) return;
     this.clear();
     this.running = true;
-    this.what = shown(key);
+    this.what = shown(wanted.what);
     const readers = { stdout: new AnsiReader(), stderr: new AnsiReader() };
     this.#stop = new AbortController();
     try {
-      const body = { file: pathOf(key), timeout_ms: TIMEOUT_MS, ...(this.stdin ? { stdin: this.stdin } : {}) };
+      const program = wanted.file === undefined ? { argv: wanted.argv ?? [], cwd: pathOf(wanted.dir ?? '') } : { file: pathOf(wanted.file) };
+      const body = { ...program, timeout_ms: TIMEOUT_MS, ...(this.stdin ? { stdin: this.stdin } : {}) };
       const events = stream<ExecEvent>(`${this.base}/executions`, { body, signal: this.#stop.signal });
       for await (const event of events) {
         if (event.event === 'start') {
@@ -62,7 +73,7 @@ export class Runner {
       this.running = false;
       this.#id = null;
       this.#show();
-      this.problems = problemsIn(this.#plain);
+      this.problems = problemsIn(this.#plain, wanted.dir);
     }
   }
 

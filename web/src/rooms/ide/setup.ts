@@ -12,10 +12,9 @@ import {
   syntaxHighlighting,
 } from '@codemirror/language';
 import { lintGutter, setDiagnostics, type Diagnostic } from '@codemirror/lint';
-import { gotoLine, highlightSelectionMatches, search, searchKeymap } from '@codemirror/search';
+import { gotoLine, highlightSelectionMatches, openSearchPanel, search, searchKeymap } from '@codemirror/search';
 import { Compartment, EditorState, type Extension } from '@codemirror/state';
 import {
-  crosshairCursor,
   drawSelection,
   dropCursor,
   EditorView,
@@ -74,6 +73,10 @@ const look = EditorView.theme({
     cursor: 'pointer',
   },
   '.cm-panel [name=close]': { color: 'var(--text-3)', fontSize: '18px', right: '10px', top: '6px', cursor: 'pointer' },
+  '.cm-panel.cm-goto-line': { padding: '6px 36px 6px 10px', font: '12.5px var(--font)' },
+  '.cm-panel.cm-goto-line label': { fontSize: '12px', marginRight: '6px' },
+  '.cm-panel.cm-goto-line .cm-textfield': { width: '9ch', margin: '0 6px' },
+  '.cm-panel.cm-goto-line .cm-dialog-close': { color: 'var(--text-3)', fontSize: '18px', right: '10px', top: '4px', cursor: 'pointer' },
   '.cm-tooltip': { backgroundColor: 'var(--raised)', border: '1px solid var(--line-strong)', borderRadius: '6px', color: 'var(--code-text)' },
   '.cm-tooltip-autocomplete ul li[aria-selected]': { backgroundColor: 'var(--code-selection)', color: 'var(--code-text)' },
   '.cm-specialChar': { color: 'var(--red)' },
@@ -131,8 +134,9 @@ export async function extensionsOf(document: Document, settings: { wrap: boolean
     bracketMatching(),
     closeBrackets(),
     autocompletion(),
-    rectangularSelection(),
-    crosshairCursor(),
+    // Alt and a click put a cursor more, Shift and Alt choose a rectangle.
+    EditorView.clickAddsSelectionRange.of((event) => event.altKey || event.ctrlKey || event.metaKey),
+    rectangularSelection({ eventFilter: (event) => event.altKey && event.shiftKey && event.button === 0 }),
     highlightActiveLine(),
     highlightSelectionMatches(),
     search({ top: true }),
@@ -173,6 +177,13 @@ export function mark(view: EditorView, problems: Problem[]): void {
   }
   diagnostics.sort((a, b) => a.from - b.from);
   view.dispatch(setDiagnostics(view.state, diagnostics));
+}
+
+/** Opens the search with the cursor where the replacement is typed, or where the search is as long as nothing is looked for. */
+export function openReplace(view: EditorView): void {
+  openSearchPanel(view);
+  const field = (name: string) => view.dom.querySelector<HTMLInputElement>(`.cm-search input[name=${name}]`);
+  (field('search')?.value ? field('replace') : field('search'))?.select();
 }
 
 /** Puts the cursor there and shows it in the middle. */

@@ -49,6 +49,7 @@ export class Uploads {
       return !isAwaiting(saved);
     } catch (error) {
       if (told.stop.signal.aborted) toasts.info(`The upload of ${told.name} was stopped.`);
+      else if (this.files.remembers(join(dir, told.name), file)) toasts.bad(`The upload of ${told.name} stopped on its way. Choose the same file again, and it goes on from there.`, error);
       else toasts.bad(`${told.name} could not be uploaded.`, error);
       return false;
     }

@@ -1,7 +1,8 @@
 // What can be done with a workspace. Each act says what it did, offers the way back, and tells when people are asked first.
 
-import { del, part, post, patch, raw, saveAs } from '$lib/api';
+import { del, part, post, patch, raw } from '$lib/api';
 import { router } from '$lib/router.svelte';
+import { saveStream } from '$lib/saving';
 import { isAwaiting, type Awaiting, type NewWorkspace, type Snapshot, type Workspace } from '$lib/types';
 import { confirm, toasts } from '$lib/ui';
 import { workspaces } from './store.svelte';
@@ -137,10 +138,23 @@ export async function purge(workspace: Workspace): Promise<void> {
   }
 }
 
+/** Makes a workspace of an exported one. Throws what went wrong: the dialog shows it beside its fields. */
+export async function importFrom(file: File, name: string, template: string, signal: AbortSignal): Promise<Workspace | null> {
+  const headers = { 'content-type': 'application/x-tar' };
+  const response = await raw('/workspaces/import', { method: 'POST', query: { name, template }, headers, body: file, signal });
+  const answer = (await response.json()) as Workspace | Awaiting;
+  if (isAwaiting(answer)) {
+    tellAwaiting(answer);
+    return null;
+  }
+  workspaces.put(answer);
+  toasts.good(`“${answer.name}” is imported`, { action: { label: 'Open', run: () => open(answer) } });
+  return answer;
+}
+
 export async function exportTo(workspace: Workspace): Promise<void> {
   try {
-    const response = await raw(`${path(workspace)}/export`);
-    saveAs(await response.blob(), `${workspace.name.replace(/[^\w.-]+/g, '-')}.tar`);
+    await saveStream(`${path(workspace)}/export`, {}, `${workspace.name.replace(/[^\w.-]+/g, '-')}.tar`);
   } catch (error) {
     toasts.bad(`“${workspace.name}” could not be exported`, error);
   }

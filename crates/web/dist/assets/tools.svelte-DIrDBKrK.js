@@ -1,1 +1,0 @@
-import{G as e,Ht as t,an as n,rn as r}from"./ui-C8ztaFoe.js";var i=new class{#e=n(new Map);#t=!1;load(){this.#t||(this.#t=!0,e(`/tools`).then(e=>r(this.#e,new Map(e.tools.map(e=>[e.name,e]))),()=>this.#t=!1))}get names(){return[...t(this.#e).keys()].sort()}find(e){return t(this.#e).get(e)}};export{i as t};
