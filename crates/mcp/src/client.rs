@@ -27,7 +27,7 @@ use tool::RemoteTool;
 
 pub use pins::{Definition, PINS_FILE, Pin, PinsError};
 pub use report::{ServerReport, ToolReport, ToolState};
-pub use settings::{McpConfig, ServerSettings};
+pub use settings::{McpConfig, Revision, ServerSettings};
 
 /// Looks variables of our environment up.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;

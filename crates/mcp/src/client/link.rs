@@ -23,7 +23,7 @@ use rmcp::{ClientHandler, RoleClient};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::settings::ServerSettings;
+use super::settings::{Revision, ServerSettings};
 use crate::wording::visible;
 
 /// Longest message that a server may send, in bytes.
@@ -78,9 +78,14 @@ impl Link {
         let changed = Arc::new(AtomicBool::new(false));
         let listener = Listener { changed: Arc::clone(&changed) };
         // Older servers do not know the newest revision's opening, and are then greeted in the way they know.
-        let lifecycle = ClientLifecycleMode::Auto {
-            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
-            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        let newest = vec![ProtocolVersion::V_2026_07_28];
+        let lifecycle = match settings.revision {
+            None => ClientLifecycleMode::Auto {
+                preferred_versions: newest,
+                legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+            },
+            Some(Revision::V2025_11_25) => ClientLifecycleMode::Initialize,
+            Some(Revision::V2026_07_28) => ClientLifecycleMode::Discover { preferred_versions: newest },
         };
         let opening = async {
             let (running, program) = match &settings.url {

@@ -45,6 +45,20 @@ pub struct ServerSettings {
     pub write: Vec<String>,
     /// How long one call may take; two minutes when absent.
     pub timeout_ms: Option<u64>,
+    /// The revision that it is greeted in, for a server that answers nonsense when it is asked for a newer one. Found out
+    /// when absent.
+    pub revision: Option<Revision>,
+}
+
+/// A revision of the protocol that a server can be held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Revision {
+    /// The last that begins with a handshake (`initialize`).
+    #[serde(rename = "2025-11-25")]
+    V2025_11_25,
+    /// The first in which each request stands by itself.
+    #[serde(rename = "2026-07-28")]
+    V2026_07_28,
 }
 
 fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, SecretString>, D::Error> {
