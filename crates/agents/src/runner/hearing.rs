@@ -232,6 +232,17 @@ impl Hearing {
                 };
                 self.complain(&said, &said).await;
             }
+            Update::Compaction { status, error, .. } if status != "in_progress" => {
+                let said = match error {
+                    None => "the agent has shortened what it remembers of this session".to_owned(),
+                    Some(error) => format!("the agent could not shorten what it remembers: {error}"),
+                };
+                self.tell(Happening::Warning { message: cut(&without_secrets(&plain(&said)), 2000) }).await;
+            }
+            Update::Unsupported { kind } => {
+                let said = format!("the agent told `{kind}`, which Reeve does not know; nothing is shown of it");
+                self.complain(&format!("unsupported {kind}"), &said).await;
+            }
             Update::Malformed { kind, reason } => {
                 let kind = kind.unwrap_or_else(|| "something".to_owned());
                 let said = format!("the agent told `{kind}` in a way that cannot be read: {reason}");
@@ -244,8 +255,7 @@ impl Hearing {
             | Update::SessionInfo { .. }
             | Update::Usage { cost: None, .. }
             | Update::Compaction { .. }
-            | Update::CompactionSummary { .. }
-            | Update::Unsupported { .. } => {}
+            | Update::CompactionSummary { .. } => {}
         }
     }
 }

@@ -50,6 +50,8 @@ pub struct AgentLimits {
     pub time_ms: u64,
     /// Tokens that one request to the model may hold; the model's own figure, where known, when absent.
     pub context_tokens: Option<u32>,
+    /// Tokens that a model which can may think with before it answers; it does not think when absent.
+    pub thinking_tokens: Option<u32>,
 }
 
 impl AgentLimits {
@@ -61,7 +63,7 @@ impl AgentLimits {
 
 impl Default for AgentLimits {
     fn default() -> Self {
-        Self { steps: 60, tokens: 2_000_000, time_ms: 30 * 60_000, context_tokens: None }
+        Self { steps: 60, tokens: 2_000_000, time_ms: 30 * 60_000, context_tokens: None, thinking_tokens: None }
     }
 }
 

@@ -43,7 +43,13 @@ pub(super) async fn ask_model(
         + kit.tools.iter().map(|tool| tool.input_schema.to_string().len() + tool.description.len()).sum::<usize>();
     let trimmed = trim(&mut messages, fixed, context);
     let system = format!("{}\n\n{}", definition.instructions, surroundings(cx));
-    let prompt = Prompt { system, messages, tools: kit.tools.clone(), ..Prompt::default() };
+    let prompt = Prompt {
+        system,
+        messages,
+        tools: kit.tools.clone(),
+        thinking_tokens: definition.limits.thinking_tokens,
+        ..Prompt::default()
+    };
     let digest = Digest::of(&canonical_json(&json!(prompt)).unwrap_or_default());
     let call = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let mut asked = Vec::new();

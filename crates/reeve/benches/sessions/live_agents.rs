@@ -1,4 +1,4 @@
-//! Fifty programs of the Agent Client Protocol at work at once, in a workspace: how long after a program has written an
+//! Fifty programs of the Agent Client Protocol at work at once, in five workspaces: how long after a program has written an
 //! update it is an event, and read by a client; and whether any is lost.
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::{Outcome, Server, follow_request, told};
 
 const AGENTS: usize = 50;
+/// A workspace holds sixteen of them.
+const WORKSPACES: usize = 5;
 /// Updates of each, ten in a second.
 const UPDATES: usize = 100;
 const PROGRAM: &str = include_str!("updates.py");
@@ -36,17 +38,26 @@ pub(super) fn agents() -> Outcome<()> {
     std::fs::write(data.join("agents.toml"), agent)?;
     let server =
         Server::start_with(&data, &[("REEVE_WORKSPACES_DRIVER", "namespace"), ("REEVE_WORKSPACES_WARM", "0")])?;
-    let made = server.ask("POST", "/api/v1/workspaces", Some(&json!({"name": "many", "template": "base"})))?;
-    let place = made["id"].as_str().ok_or_else(|| format!("no workspace: {made}"))?.to_owned();
-    let outcome = at_work(&server, &place);
-    server.ask("DELETE", &format!("/api/v1/workspaces/{place}?force=true"), None)?;
+    let mut places = Vec::new();
+    for n in 0..WORKSPACES {
+        let made = server.ask(
+            "POST",
+            "/api/v1/workspaces",
+            Some(&json!({"name": format!("many {n}"), "template": "base"})),
+        )?;
+        places.push(made["id"].as_str().ok_or_else(|| format!("no workspace: {made}"))?.to_owned());
+    }
+    let outcome = at_work(&server, &places);
+    for place in &places {
+        server.ask("DELETE", &format!("/api/v1/workspaces/{place}?force=true"), None)?;
+    }
     outcome
 }
 
-fn at_work(server: &Server, place: &str) -> Outcome<()> {
-    let wanted = json!({"agent": "updates", "workspace_id": place});
+fn at_work(server: &Server, places: &[String]) -> Outcome<()> {
     let ids: Vec<SessionId> = (0..AGENTS)
-        .map(|_| {
+        .map(|n| {
+            let wanted = json!({"agent": "updates", "workspace_id": places[n % places.len()]});
             let made = server.ask("POST", "/api/v1/sessions", Some(&wanted))?;
             Ok(made["id"].as_str().ok_or_else(|| format!("no session: {made}"))?.parse()?)
         })
