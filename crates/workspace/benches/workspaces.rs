@@ -2,7 +2,8 @@
 //! fails.
 //!
 //! `cargo build --release -p reeve-runtime && cargo bench -p reeve-workspace`. `REEVE_BENCH_COUNT` says how many workspaces
-//! each part makes (100 unless set), `REEVE_BENCH_ONLY` runs one part: `sequence`, `spares` or `at_once`.
+//! each part makes (100 unless set), `REEVE_BENCH_ONLY` runs one part: `sequence` or
+//! `at_once`. What a spare of the service saves is printed by the bench of the whole program, `making`.
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a bench prints its figures")]
 #![expect(dead_code, reason = "the bench needs part of what tests share")]
 
@@ -20,7 +21,7 @@ use reeve_types::workspace::WorkspaceSpec;
 use reeve_types::workspace::processes::{ExecEvent, ExecRequest};
 use reeve_types::{WorkspaceError, WorkspaceId, WorkspaceLimits};
 
-use actor::{Actor, execution_id, spec, until};
+use actor::{Actor, execution_id, spec};
 use stage::Stage;
 
 fn main() {
@@ -29,10 +30,7 @@ fn main() {
     let wanted = |part: &str| only.is_empty() || only == part;
     runtime.block_on(async {
         if wanted("sequence") {
-            one_after_another(0).await;
-        }
-        if wanted("spares") {
-            one_after_another(1).await;
+            one_after_another().await;
         }
         if wanted("at_once") {
             all_at_once().await;
@@ -44,17 +42,12 @@ fn count() -> usize {
     std::env::var("REEVE_BENCH_COUNT").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
 }
 
-/// With spares, each person comes when there is one: what is measured is the wait with a warm pool, not its refilling.
-async fn one_after_another(spares: usize) {
-    let stage = Stage::with(|options| options.spares = spares).await;
+async fn one_after_another() {
+    let stage = Stage::new().await;
     let actor = stage.actor();
-    if spares > 0 {
-        stage.driver.keep_spares("base");
-    }
     let (mut waits, mut steps, mut removals) = (Vec::new(), [const { Vec::new() }; 3], Vec::new());
     let (before, load) = (cpu_ms(), busy());
     for _ in 0..count() {
-        until("a spare is ready", async || stage.driver.spares_ready() >= spares).await;
         let asked = Asked::new(&actor).await;
         let id = asked.id.clone();
         let (wait, parts) = asked.first_output(&stage.driver).await.expect("a first output");
@@ -66,8 +59,7 @@ async fn one_after_another(spares: usize) {
         actor.delete(&id, true).await.expect("deleted");
         removals.push(began.elapsed());
     }
-    let name = if spares > 0 { "with a spare" } else { "without spares" };
-    print(&format!("create to first output, one after another, {name}"), waits);
+    print("create to first output, one after another", waits);
     for (what, all) in ["create", "start", "first output"].into_iter().zip(steps) {
         print(&format!("  of this: {what}"), all);
     }

@@ -16,10 +16,10 @@ mod failure;
 mod filter;
 mod host_directory;
 mod jail;
+mod kind;
 mod layout;
 mod lifecycle;
 mod packing;
-mod pool;
 mod process;
 mod programs;
 mod readiness;
@@ -68,8 +68,6 @@ pub struct NamespaceOptions {
     pub templates: Templates,
     /// Users of this machine that workspaces may run as, when the server is root.
     pub users: Range<u32>,
-    /// How many spare boxes are kept ready for each kind of workspace that was asked for; 0 for none.
-    pub spares: usize,
     /// Whether each box has a file system of its own, where this machine allows it.
     pub images: bool,
     /// How often a workspace without a file system of its own is measured.
@@ -91,7 +89,6 @@ impl NamespaceOptions {
             runtime: runtime.into(),
             templates,
             users: 200_000..265_536,
-            spares: 1,
             images: true,
             measure_every: Duration::from_secs(15),
             toolchains: Vec::new(),
@@ -125,7 +122,6 @@ struct Inner {
     system: System,
     filter: Vec<u8>,
     turns: Semaphore,
-    pool: pool::Pool,
     background: tokio_util::sync::CancellationToken,
 }
 
@@ -154,7 +150,6 @@ impl NamespaceDriver {
             claim,
             bwrap: programs::find("bwrap"),
             turns: Semaphore::new(AT_ONCE),
-            pool: pool::Pool::new(options.spares),
             background: tokio_util::sync::CancellationToken::new(),
             boxes: Boxes::default(),
             images,
@@ -168,14 +163,6 @@ impl NamespaceDriver {
         Ok(driver)
     }
 
-    /// Keeps spare boxes ready for a template with its usual limits, before anybody asks.
-    pub fn keep_spares(&self, template: &str) {
-        if let Some(template) = self.0.options.templates.get(template) {
-            let limits = template.limits.unwrap_or_default();
-            pool::refill(&self.0, pool::Kind::usual(&template.name, &limits));
-        }
-    }
-
     /// The name under which everything of this driver is found on the machine: its control groups are below it.
     pub fn installation(&self) -> String {
         self.0.layout.installation()
@@ -186,11 +173,10 @@ impl NamespaceDriver {
         self.0.boxes.get(workspace).map_or(0, |found| found.refused_connections())
     }
 
-    /// Ends the background work and the spare boxes, and takes away mounts and groups that no running workspace needs.
+    /// Ends the background work, and takes away mounts and groups that no running workspace needs.
     /// Workspaces that run go on running, and are taken up by the next server.
     pub async fn close(&self) {
         self.0.background.cancel();
-        self.drop_spares().await;
         self.take_down_unused().await;
     }
 }

@@ -120,7 +120,6 @@ async fn look(config: &WorkspacesConfig, root: &Path) -> anyhow::Result<Vec<Read
         return Ok(found);
     }
     let options = NamespaceOptions {
-        spares: 0,
         reach: Some(root.join("reach")),
         ..NamespaceOptions::new(root.join("kept"), runtime, templates)
     };
@@ -141,8 +140,6 @@ async fn namespace(
     let mut toolchains = home.as_deref().map(find_toolchains).unwrap_or_default();
     toolchains.extend(mounted);
     let options = NamespaceOptions {
-        // The service keeps spares, for every driver alike.
-        spares: 0,
         toolchains,
         reachable: config.reachable.clone(),
         forbidden: root.parent().map(Path::to_owned).into_iter().collect(),

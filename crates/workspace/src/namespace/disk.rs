@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use reeve_types::WorkspaceError;
-use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
@@ -145,8 +145,17 @@ fn lay_out(inside: &Path, owner: Option<u32>) -> Result<(), WorkspaceError> {
     lay().map_err(|error| cannot("lay out the directories of a workspace", &error))
 }
 
-/// Whether something is mounted on a directory.
+/// Whether something is mounted on a directory. The kernel is asked about this one; the list of all mounts, which grows
+/// with every workspace, is read where it does not tell (before Linux 5.8).
 pub(super) fn is_mount(path: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::empty()) {
+        Err(Errno::NOENT) => return false,
+        Ok(told) if told.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) => {
+            return told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+        }
+        _ => {}
+    }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let Some(wanted) = path.to_str() else { return false };
     mounts.lines().any(|line| line.split(' ').nth(4) == Some(wanted))

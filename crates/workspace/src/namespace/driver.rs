@@ -16,7 +16,7 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 use super::boxes::Held;
 use super::failure::{aside, resting, unknown};
 use super::host_directory::Owner;
-use super::pool::{self, Kind};
+use super::kind::Kind;
 use super::{Inner, NamespaceDriver, disk, readiness};
 
 /// How long a box that was started earlier may take to answer.
@@ -123,25 +123,8 @@ async fn create(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<(), Workspace
         // Nothing is written into somebody's directory because a workspace begins to work in it.
         return inner.new_box(spec, Some(opened.owner), |_| async { Ok(()) }).await;
     }
-    let kind = Kind::of(&spec);
-    if inner.boxes.get(&spec.id).is_none()
-        && spec.environment.is_empty()
-        && let Some(spare) = inner.pool.take(&kind)
-    {
-        if spare.running().is_some() {
-            spare.remember(&inner.layout, |record| record.spec = Some(spec.clone()))?;
-            if inner.boxes.add(&spec.id, Arc::clone(&spare)).is_err() {
-                inner.discard(&spare).await?;
-            }
-            pool::refill(inner, kind);
-            return Ok(());
-        }
-        inner.discard(&spare).await?;
-    }
     let seed = |held: Arc<Held>| async move { inner.seed(&held, &template).await };
-    inner.new_box(spec, None, seed).await?;
-    pool::refill(inner, kind);
-    Ok(())
+    inner.new_box(spec, None, seed).await
 }
 
 async fn start(inner: &Arc<Inner>, spec: WorkspaceSpec) -> Result<Isolation, WorkspaceError> {

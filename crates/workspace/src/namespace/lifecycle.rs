@@ -12,9 +12,10 @@ use super::egress::{self, Proxy, Rules};
 use super::failure::{aside, cannot, resting};
 use super::host_directory::{Doorkeeper, Opened, Owner};
 use super::jail::Jail;
+use super::kind::Kind;
 use super::process::ProcessMark;
 use super::record::{Processes, Record};
-use super::{Inner, disk, pool, process, removing};
+use super::{Inner, disk, process, removing};
 use crate::client::RuntimeToken;
 use crate::templates::{SeedFile, Template};
 
@@ -135,7 +136,7 @@ impl Inner {
     pub(super) async fn launch(
         self: &Arc<Self>,
         held: &Arc<Held>,
-        kind: &pool::Kind,
+        kind: &Kind,
         limits: &WorkspaceLimits,
         environment: Vec<(String, String)>,
         directory: Option<&Opened>,
@@ -194,7 +195,7 @@ impl Inner {
         held.remember(&self.layout, |record| record.processes = Some(processes))
     }
 
-    fn isolation(&self, record: &Record, kind: &pool::Kind, landlock: bool) -> Isolation {
+    fn isolation(&self, record: &Record, kind: &Kind, landlock: bool) -> Isolation {
         let on_host = record.spec.as_ref().is_some_and(|spec| spec.directory.is_some());
         Isolation {
             driver: DriverKind::Namespace,

@@ -1,6 +1,6 @@
 //! What the driver remembers of each box on disk, so that a later server finds it.
 //!
-//! A box is what holds one workspace: files, a user, a group, perhaps processes. A spare box belongs to nobody yet.
+//! A box is what holds one workspace: files, a user, a group, perhaps processes.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,7 +14,7 @@ use super::process::ProcessMark;
 /// One box.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {
-    /// Whose it is; nobody's while it is a spare.
+    /// Whose it is. One that is nobody's is removed.
     pub(super) spec: Option<WorkspaceSpec>,
     /// Whether its files were laid out to the end.
     pub(super) laid_out: bool,

@@ -5,8 +5,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use reeve_gate::workspace::WorkspaceDriver;
-use reeve_types::WorkspaceLimits;
-use reeve_types::workspace::WorkspaceSpec;
 use reeve_types::workspace::processes::ExecRequest;
 use reeve_workspace::NamespaceDriver;
 
@@ -191,43 +189,6 @@ mod as_root {
         let enough = passed.is_some_and(|passed: u32| passed >= 25);
         assert!(told.status.success() && enough, "{said}{}", String::from_utf8_lossy(&told.stderr));
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spare_is_taken_and_replaced_and_serves_like_any_other() {
-    let stage = Stage::with(|options| options.spares = 1).await;
-    let (actor, limits) = (stage.actor(), WorkspaceLimits::default());
-    stage.driver.keep_spares("base");
-    until("a spare is ready", async || stage.driver.spares_ready() == 1).await;
-    assert_eq!(stage.driver.found().await.expect("found"), [], "a spare is nobody's workspace");
-    let one = WorkspaceSpec { limits, ..spec() };
-    let isolation = actor.begin(&one).await;
-    assert!(isolation.seccomp, "{isolation:?}");
-    assert!(!actor.told(&one.id, &["cat", "README.md"]).await.is_empty());
-    until("there is another spare", async || stage.driver.spares_ready() == 1).await;
-    actor.save(&one.id, "a.txt", b"mine").await;
-    actor.suspend(&one.id).await.expect("suspended");
-    actor.start(&one).await.expect("started");
-    assert_eq!(actor.read(&one.id, "a.txt").await.expect("read"), b"mine");
-    let second = WorkspaceSpec { limits, environment: vec![("NAME".into(), "second".into())], ..spec() };
-    actor.begin(&second).await;
-    assert_eq!(actor.told(&second.id, &["printenv", "NAME"]).await, "second", "no spare has this variable");
-    for id in [&one.id, &second.id] {
-        actor.delete(id, true).await.expect("deleted");
-    }
-    stage.driver.close().await;
-    until("no spare is left", async || stage.traces().is_empty()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_spare_of_a_server_that_is_gone_goes_with_the_next() {
-    let stage = Stage::with(|options| options.spares = 1).await;
-    stage.driver.keep_spares("base");
-    until("a spare is ready", async || stage.driver.spares_ready() == 1).await;
-    assert!(!stage.traces().is_empty());
-    let next = stage.next_server().await;
-    assert_eq!(next.found().await.expect("found"), []);
-    until("no spare is left", async || stage.traces().is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -24,11 +24,11 @@ pub(crate) fn runtime() -> PathBuf {
         .clone()
 }
 
-/// Options of a driver that has everything below one directory, without spares.
+/// Options of a driver that has everything below one directory.
 pub(crate) fn options(root: &Path) -> NamespaceOptions {
     let templates = Templates::built_in().expect("the built-in templates");
     let usual = NamespaceOptions::new(root.join("workspaces"), runtime(), templates);
-    NamespaceOptions { spares: 0, reach: Some(root.join("reach")), ..usual }
+    NamespaceOptions { reach: Some(root.join("reach")), ..usual }
 }
 
 /// A driver over a directory of its own. Everything is gone when it is dropped, also when a test fails.
