@@ -34,7 +34,7 @@ lint: ## Formatting and clippy, as CI runs them
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 bench: ## Print every figure (release build; takes a while)
-	@scripts/ensure build postgres
+	@scripts/ensure build postgres sandbox proxy
 	@scripts/bench
 
 build: ## Build the programs for development: target/debug/reeve and reeve-runtime

@@ -33,6 +33,10 @@ pub struct HttpOptions {
     pub preview_domains: Vec<String>,
     /// The Model Context Protocol both ways.
     pub mcp: crate::mcp::McpDoors,
+    /// Whether a line for a shell in the guide's `cmd` is refused when it holds what the guide's filter looks for.
+    pub strict_exec: bool,
+    /// Whether the guide's clients may open terminals with an access token in the address.
+    pub token_in_address: bool,
     /// How many may watch sessions, and how long their streams may be silent.
     pub streams: StreamLimits,
 }
@@ -46,6 +50,8 @@ impl Default for HttpOptions {
             limits: RateLimits::default(),
             preview_domains: vec!["localhost".to_owned()],
             mcp: crate::mcp::McpDoors::default(),
+            strict_exec: false,
+            token_in_address: true,
             streams: StreamLimits::default(),
         }
     }

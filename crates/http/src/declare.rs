@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, map_response};
+use axum::response::Response;
 use axum::routing::MethodRouter;
 use reeve_platform::Permission;
+use reeve_types::ProblemCode;
 use utoipa::openapi::{OpenApi, RefOr, Schema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::app::App;
 use crate::auth::Door;
+use crate::problem::Problem;
 use crate::rate::RateClass;
 use crate::socket::Knock;
 use crate::{aliases, auth, routes, socket};
@@ -144,6 +148,15 @@ impl Routes {
         self
     }
 
+    /// Routes of a guide whose clients know 422 for a field that is missing or wrong.
+    pub(crate) fn answering_422(mut self, declare: impl FnOnce(Self) -> Self) -> Self {
+        let empty = Self { router: Router::new(), api: OpenApi::default(), table: Vec::new() };
+        let inner = declare(empty);
+        self.router = self.router.merge(inner.router.route_layer(map_response(unprocessable)));
+        self.table.extend(inner.table);
+        self
+    }
+
     /// The routes without the table.
     pub(crate) fn into_router(self) -> Router<App> {
         self.router
@@ -172,6 +185,16 @@ impl Routes {
     fn add_schemas(&mut self, schemas: Vec<(String, RefOr<Schema>)>) {
         self.api.components.get_or_insert_with(Default::default).schemas.extend(schemas);
     }
+}
+
+async fn unprocessable(mut response: Response) -> Response {
+    if let Some(problem) = response.extensions_mut().get_mut::<Problem>()
+        && problem.code == ProblemCode::BadRequest
+    {
+        problem.code = ProblemCode::Unprocessable;
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    response
 }
 
 fn methods_of(item: &utoipa::openapi::PathItem) -> Vec<&'static str> {

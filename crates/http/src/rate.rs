@@ -20,6 +20,9 @@ const WINDOW_MS: i64 = 60_000;
 /// How many callers are remembered before those who have been quiet for a minute are forgotten.
 const REMEMBERED_MAX: usize = 4096;
 
+/// Suggestions of one person in a minute, beside every other budget.
+const SUGGESTIONS_PER_MINUTE: u32 = 120;
+
 const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
@@ -50,6 +53,8 @@ pub enum RateClass {
     Execution,
     /// Saves a file.
     Save,
+    /// Asks for what may follow at a cursor, which the IDE does by itself while somebody types.
+    Suggestion,
     /// Anything else.
     General,
     /// What pages do by themselves: no budget.
@@ -62,6 +67,7 @@ impl RateClass {
         match self {
             Self::Execution => "execution",
             Self::Save => "save",
+            Self::Suggestion => "suggestion",
             Self::General => "general",
             Self::Free => "free",
         }
@@ -120,7 +126,12 @@ fn of_guides(method: &str, path: &str) -> RateClass {
         }
         // Stopping what runs is never refused.
         ("DELETE", "/api/vibecode/exec/{id}") => RateClass::Free,
-        ("POST", "/api/ide/diff/apply") => RateClass::Save,
+        ("POST", "/api/ide/diff/apply" | "/api/vibecode/files/upload" | "/api/vibecode/files/replace") => {
+            RateClass::Save
+        }
+        ("POST", "/api/ide/copilot/suggest") => RateClass::Suggestion,
+        ("POST", "/api/vibecode/repo/import") => RateClass::Execution,
+        ("POST", "/api/vibecoding/files") => RateClass::Execution,
         ("POST", "/api/auth/refresh" | "/api/auth/logout" | "/api/vibecode/ws-ticket") => RateClass::Free,
         _ if matches!(file_call, Some("save" | "write")) => RateClass::Save,
         _ if matches!(file_call, Some("tree" | "list" | "read" | "stat" | "search")) => RateClass::Free,
@@ -209,6 +220,7 @@ impl Rates {
         match class {
             RateClass::Execution => self.limits.executions,
             RateClass::Save => self.limits.saves,
+            RateClass::Suggestion => SUGGESTIONS_PER_MINUTE,
             RateClass::General => self.limits.calls,
             RateClass::Free => 0,
         }
@@ -250,6 +262,7 @@ fn refused(class: RateClass, limit: u32, wait: u32) -> Problem {
     let what = match class {
         RateClass::Execution => "executions",
         RateClass::Save => "saves",
+        RateClass::Suggestion => "suggestions",
         RateClass::General | RateClass::Free => "calls",
     };
     let detail = format!("{limit} {what} in a minute are the most there may be; the next one can be made in {wait} s");

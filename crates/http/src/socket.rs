@@ -136,6 +136,11 @@ async fn enter(app: &App, knock: Knock, request: &Parts, request_id: String) -> 
         };
     }
     if let (Knock::Terminal, Some(token)) = (knock, parameter(&request.uri, "token")) {
+        if !app.shared.options.token_in_address {
+            let detail =
+                "this server takes no access token in an address; ask for a ticket with POST /api/vibecode/ws-ticket";
+            return nobody(Problem::new(ProblemCode::Unauthenticated, detail));
+        }
         let caller = auth::of_token(app, &token, request_id).await;
         return Entry { caller, ticket: None, until: token_end(&token) };
     }

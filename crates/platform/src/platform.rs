@@ -134,6 +134,9 @@ impl Platform {
     /// The same platform with sessions, whose tool the gate has. Give it its workspaces first.
     #[must_use]
     pub fn with_sessions(mut self, parts: crate::sessions::SessionsParts) -> Self {
+        if let Some(workspaces) = &self.workspaces {
+            workspaces.know_models(Arc::clone(&parts.models));
+        }
         self.sessions = Some(Arc::new(crate::sessions::Core::new(parts, self.clock().now())));
         self
     }

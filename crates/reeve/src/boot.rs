@@ -139,6 +139,8 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
             },
             preview_domains: preview_domains(config),
             mcp: mcp::doors(&platform, &mcp),
+            strict_exec: config.workspaces.strict_exec,
+            token_in_address: config.workspaces.token_in_address,
             ..HttpOptions::default()
         },
     );

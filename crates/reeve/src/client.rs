@@ -118,6 +118,13 @@ impl Ask {
         self
     }
 
+    /// Waits at least this long.
+    #[must_use]
+    pub(crate) fn at_least(mut self, patience: Duration) -> Self {
+        self.patience = self.patience.max(patience);
+        self
+    }
+
     fn target(&self) -> String {
         let mut target = format!("{API_ROOT}{}", self.path);
         for (at, (name, value)) in self.query.iter().enumerate() {
@@ -209,7 +216,8 @@ impl Head {
     }
 }
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<Vec<u8>, String>>>>;
+/// An answer's bytes as they come in.
+pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<Vec<u8>, String>>>>;
 
 /// An answer of whatever kind, as it comes in.
 pub(crate) struct Exchange {
@@ -287,6 +295,30 @@ impl Client {
                 body.extend_from_slice(&chunk);
             }
             Ok(Answer { status, text: String::from_utf8_lossy(&body).into_owned(), next })
+        };
+        tokio::time::timeout(patience, exchange).await.map_err(|_| {
+            Failure::could_not(format!("{} did not answer within {} s", self.place(), patience.as_secs()))
+        })?
+    }
+
+    /// Asks a running server, with a file's bytes as the body, as they are read.
+    pub(crate) async fn send_file(&self, ask: Ask, file: tokio::fs::File) -> Result<Answer, Failure> {
+        let Way::Socket { http, base } = &self.way else {
+            return Err(Failure::could_not("this takes a running server").hint("start one with `reeve up`"));
+        };
+        let (target, patience) = (ask.target(), ask.patience);
+        let request = self.request(Ask { body: None, ..ask }, &format!("{base}{target}"))?;
+        let mut request = reqwest::Request::try_from(request).map_err(Failure::could_not)?;
+        let length = file.metadata().await.map_err(Failure::could_not)?.len();
+        request.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from(length));
+        let kind = header::HeaderValue::from_static("application/octet-stream");
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        *request.body_mut() = Some(reqwest::Body::from(file));
+        let exchange = async {
+            let answer = http.execute(request).await.map_err(|error| unreachable(base, &error))?;
+            let Head { status, next } = Head::of(answer.status(), answer.headers());
+            let text = answer.text().await.map_err(|error| unreachable(base, &error))?;
+            Ok(Answer { status, text, next })
         };
         tokio::time::timeout(patience, exchange).await.map_err(|_| {
             Failure::could_not(format!("{} did not answer within {} s", self.place(), patience.as_secs()))

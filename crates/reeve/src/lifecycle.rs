@@ -29,6 +29,9 @@ const STORE_CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// What the drivers of workspaces have to end their background work.
 const DRIVERS_CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
+/// Where the first link leads: to a new workspace, `/workspaces?new=python`.
+const FIRST_ROOM: &str = "&to=%2Fworkspaces%3Fnew%3Dpython";
+
 /// Runs the server until it is told to stop.
 pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<ExitCode> {
     for warning in &config.warnings {
@@ -63,7 +66,7 @@ pub(crate) async fn serve(config: Config, term: &mut Term) -> anyhow::Result<Exi
     reeve_store::write_private(&url_file, &addresses.join("\n")).map_err(|error| anyhow::anyhow!(error.chain()))?;
 
     if first_start || term.is_terminal() {
-        invite(&platform, &addresses, term).await;
+        invite(&platform, &addresses, first_start, term).await;
     }
 
     loop {
@@ -115,7 +118,7 @@ async fn announce(platform: &Platform, addresses: &[String]) {
 
 /// Shows whoever started the server how to sign in: a link that works once. It is for their eyes, so it goes to standard
 /// output and not into the log.
-async fn invite(platform: &Platform, addresses: &[String], term: &mut Term) {
+async fn invite(platform: &Platform, addresses: &[String], first_start: bool, term: &mut Term) {
     if platform.identity().provider() == IdentityProvider::None {
         return;
     }
@@ -128,7 +131,10 @@ async fn invite(platform: &Platform, addresses: &[String], term: &mut Term) {
     match accounts.sign_in_link(&ours, &TenantId::default_tenant(), "administrator").await {
         Ok(link) => {
             let minutes = LINK_LIFETIME.as_secs() / 60;
-            let url = format!("{}/#/sign-in?link={}", base.trim_end_matches('/'), link.secret.expose_secret());
+            let secret = link.secret.expose_secret();
+            // Whoever comes first has nothing yet: one click makes them a place to work.
+            let to = if first_start && platform.workspaces().is_some() { FIRST_ROOM } else { "" };
+            let url = format!("{}/#/sign-in?link={secret}{to}", base.trim_end_matches('/'));
             // Nobody reads it where standard output is closed, and that is no reason not to serve.
             let _ = term.print(&format!(
                 "Sign in at {url}\n(works once, within {minutes} minutes; `reeve sign-in-link` makes another)"

@@ -65,6 +65,10 @@ problems! {
     InvalidArguments = "invalid_arguments", 400, "The arguments do not fit the tool";
     /// The target is not in the inventory.
     UnknownTarget = "unknown_target", 404, "The target is not in the inventory";
+    /// A guide's client left a field out, or sent one that cannot be what it says.
+    Unprocessable = "unprocessable", 422, "A field is missing or wrong";
+    /// A line for a shell holds what strict mode refuses.
+    CommandBlocked = "command_blocked", 400, "The command is refused in strict mode";
     /// A path leads out of the workspace, or is no path.
     PathEscape = "path_escape", 400, "The path leads out of the workspace";
     /// A directory of the host is not one of the tenant's.
@@ -99,6 +103,10 @@ problems! {
     RecordUnavailable = "record_unavailable", 503, "Nothing can be recorded, so nothing is done";
     /// Not set up, or shutting down.
     Unavailable = "unavailable", 503, "Not available now";
+    /// There is no model to ask.
+    NoModel = "no_model", 503, "No model is configured";
+    /// A model was asked and gave no answer that is of use.
+    ModelFailed = "model_failed", 502, "The model gave no usable answer";
     /// It took too long.
     Timeout = "timeout", 504, "It took too long";
 }

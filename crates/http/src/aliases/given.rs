@@ -45,6 +45,20 @@ impl Given {
         self.0.get(key).and_then(Value::as_str)
     }
 
+    /// A text, or a number as it is written: the guide's clients send ids either way.
+    pub(crate) fn written(&self, key: &str) -> Option<String> {
+        match self.0.get(key)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    /// An object.
+    pub(crate) fn object(&self, key: &str) -> Option<&Map<String, Value>> {
+        self.0.get(key)?.as_object()
+    }
+
     /// Yes or no, as JSON or as text.
     pub(crate) fn flag(&self, key: &str, usual: bool) -> bool {
         match self.0.get(key) {

@@ -2,29 +2,44 @@
 //! workspace runs.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::response::Redirect;
 use jiff::SignedDuration;
 use reeve_platform::Permission;
-use reeve_platform::workspaces::{Deleted, ForkWanted, NewWorkspace, WorkspaceChange, WorkspaceFilter, Workspaces};
+use reeve_platform::workspaces::{
+    Deleted, ForkWanted, NewWorkspace, NotDone, WorkspaceChange, WorkspaceFilter, Workspaces,
+};
 use reeve_types::{ProblemCode, Workspace, WorkspaceId, WorkspaceState};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::given::Given;
+use super::vibecode_auth::is_oneself;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::Id;
+use crate::preview::Place;
 use crate::problem::Problem;
-use crate::routes::pages;
 use crate::routes::workspaces::{USE, Undone, asker, lifecycle, ports, service, snapshots};
+use crate::routes::{health, pages};
+
+/// Longest part of an owner's name in the name of a container.
+const OWNER_CHARS_MAX: usize = 40;
+
+/// What the guide answers with 400 where the rest has 422, and what is for everybody.
+pub(crate) fn open_and_public(routes: Routes) -> Routes {
+    routes
+        .alias(USE, "/api/vibecode/sessions/open", routes!(open))
+        .alias(Permission::Public, "/api/openapi.json", routes!(pages::description))
+        .alias(Permission::Public, "/livez", routes!(health::health))
+}
 
 pub(crate) fn declare(routes: Routes) -> Routes {
     let at = |rest: &str| format!("/api/vibecode/sessions{rest}");
     let routes = routes
         .alias(USE, &at("/create"), routes!(create))
         .alias(USE, &at(""), routes!(list))
-        .alias(USE, &at("/open"), routes!(open))
         .alias(USE, &at("/suspend"), routes!(suspend))
         .alias(USE, &at("/delete"), routes!(delete))
         .alias(USE, &at("/{id}"), routes!(show))
@@ -37,7 +52,8 @@ pub(crate) fn declare(routes: Routes) -> Routes {
         .alias(USE, &at("/{id}/ports"), routes!(ports::list))
         .alias(USE, &at("/{id}/preview"), routes!(ports::preview));
     routes
-        .alias(Permission::Public, "/api/openapi.json", routes!(pages::description))
+        .alias(USE, &at("/{id}/proxy"), routes!(proxy))
+        .alias(USE, &at("/{id}/proxy/"), routes!(proxy))
         .alias(USE, "/api/vibecode/container/create", routes!(create_container))
         .alias(USE, "/api/vibecode/container/{id}/status", routes!(container_status))
         .alias(USE, "/api/vibecode/container/{id}/start", routes!(start_container))
@@ -56,14 +72,25 @@ pub(super) fn session(seen: &Workspace, now: jiff::Timestamp) -> Value {
         "session_id": seen.id, "id": seen.id, "name": seen.name, "project_name": seen.name,
         "description": seen.description, "template": seen.template,
         "status": seen.state, "container_status": container_status_of(seen),
-        "container_id": container_id(seen), "volume_name": seen.id,
+        "container_id": container_id(seen), "container_name": container_name(seen), "volume_name": volume_name(seen),
         "created_at": seen.created_at, "updated_at": seen.updated_at, "last_activity": seen.last_active_at,
         "activity_status": activity, "file_count": Value::Null, "problem": seen.problem,
     })
 }
 
 fn container_id(seen: &Workspace) -> Value {
-    if seen.state == WorkspaceState::Running { json!(seen.id) } else { Value::Null }
+    if seen.state == WorkspaceState::Running { json!(container_name(seen)) } else { Value::Null }
+}
+
+/// What the driver for Docker calls a workspace's container, so that the guide's commands find it.
+fn container_name(seen: &Workspace) -> String {
+    let fits = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' };
+    let owner: String = seen.owner.chars().take(OWNER_CHARS_MAX).map(fits).collect();
+    format!("vibecode-{owner}-{}", seen.id)
+}
+
+fn volume_name(seen: &Workspace) -> String {
+    format!("{}-ws", container_name(seen))
 }
 
 fn container_status_of(seen: &Workspace) -> &'static str {
@@ -204,8 +231,8 @@ async fn duplicate(
 
 fn container(seen: &Workspace) -> Value {
     json!({
-        "session_id": seen.id, "container_id": container_id(seen), "container_name": seen.id,
-        "status": container_status_of(seen), "volume_name": seen.id, "workspace_path": "/workspace",
+        "session_id": seen.id, "container_id": container_id(seen), "container_name": container_name(seen),
+        "status": container_status_of(seen), "volume_name": volume_name(seen), "workspace_path": "/workspace",
         "created_at": seen.created_at,
     })
 }
@@ -213,8 +240,8 @@ fn container(seen: &Workspace) -> Value {
 /// Starts a session's container.
 #[utoipa::path(post, path = "/api/vibecode/container/create", responses((status = 200, description = "The container.")))]
 async fn create_container(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
-    if let Some(user) = given.text("user_id")
-        && user != caller.principal.root().id
+    if let Some(user) = given.written("user_id")
+        && !is_oneself(&app, &caller, &user).await?
     {
         return Err(Problem::new(ProblemCode::Forbidden, "`user_id` is somebody else").into());
     }
@@ -229,7 +256,14 @@ pub(super) async fn container_status(
     caller: Caller,
     Id(id): Id<WorkspaceId>,
 ) -> Result<Json<Value>, Undone> {
-    let seen = service(&app.platform)?.get(&caller.principal, &id).await?;
+    let seen = match service(&app.platform)?.get(&caller.principal, &id).await {
+        // The guide's clients ask before there is anything, and are told so.
+        Err(NotDone::NoSuchWorkspace(_)) => {
+            let message = "there is no such session, so it has no container";
+            return Ok(Json(json!({"session_id": id, "status": "not_created", "message": message})));
+        }
+        seen => seen?,
+    };
     let mut reply = container(&seen);
     if seen.state == WorkspaceState::Deleted {
         reply["status"] = json!("not_created");
@@ -258,4 +292,23 @@ async fn stop_container(
 ) -> Result<Json<Value>, Undone> {
     service(&app.platform)?.suspend(&asker(&app, &caller)?, &id).await?;
     Ok(Json(json!({"session_id": id, "status": "stopped", "message": "the container is stopped"})))
+}
+
+/// Leads to the preview of the port that a program of the session listens on, the lowest unless `port` says which. With
+/// the port in the path, `…/proxy/{port}/…`, the preview answers by itself, sockets and all.
+#[utoipa::path(get, path = "/api/vibecode/sessions/{id}/proxy", responses((status = 307, description = "Where it is.")))]
+async fn proxy(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<WorkspaceId>,
+    request: Request,
+) -> Result<Redirect, Undone> {
+    let ports = service(&app.platform)?.ports(&asker(&app, &caller)?, &id).await?;
+    let named = crate::socket::parameter(request.uri(), "port").and_then(|port| port.parse::<u16>().ok());
+    let port = named.or_else(|| ports.iter().map(|port| port.port).min()).ok_or_else(|| {
+        let detail = "no program of this session listens on a port; start one, and ask again";
+        Problem::new(ProblemCode::Unavailable, detail).retry_after(2)
+    })?;
+    let place = Place { workspace: id, port };
+    Ok(Redirect::temporary(&ports::entrance(&app, caller, &request, place)?))
 }

@@ -190,7 +190,7 @@ pub(super) async fn content(
 }
 
 /// A file's bytes, when an editor may have them, and its entity tag.
-async fn whole(
+pub(super) async fn whole(
     workspaces: &Workspaces,
     asker: &Asker,
     id: &WorkspaceId,

@@ -22,6 +22,9 @@ use crate::routes::workspaces::{USE, Undone, asker, programs, service, terminals
 use crate::server::Stopping;
 use crate::socket::{self, Entry};
 
+/// Longest line for a shell, in characters.
+const LINE_CHARS_MAX: usize = 10_000;
+
 pub(crate) fn declare(routes: Routes) -> Routes {
     routes
         .alias(USE, "/api/vibecode/exec", routes!(exec))
@@ -33,7 +36,7 @@ pub(crate) fn declare(routes: Routes) -> Routes {
 }
 
 /// What a client of the guide wants run: a file, or a line for a shell.
-pub(super) fn wanted(given: &Given) -> Result<ExecRequest, Problem> {
+pub(super) fn wanted(app: &App, given: &Given) -> Result<ExecRequest, Problem> {
     let mut request = ExecRequest {
         cwd: given.path_or_root("cwd")?,
         env: given.read("env")?,
@@ -51,9 +54,26 @@ pub(super) fn wanted(given: &Given) -> Result<ExecRequest, Problem> {
     if line.is_empty() {
         return Err(Problem::new(ProblemCode::BadRequest, "one of `cmd` and `file` must be there"));
     }
+    if line.chars().count() > LINE_CHARS_MAX {
+        let detail =
+            format!("a line has at most {LINE_CHARS_MAX} characters; put a longer one into a file and run that");
+        return Err(Problem::new(ProblemCode::BadRequest, detail));
+    }
+    if app.shared.options.strict_exec
+        && let Some(blocked) = blocked(line)
+    {
+        let detail = format!("the line holds `{}`, which strict mode refuses", blocked.escape_debug());
+        return Err(Problem::new(ProblemCode::CommandBlocked, detail).with("blocked", blocked));
+    }
     // The guide's lines are for a shell. The workspace is the boundary, not the line.
     request.argv = ["bash", "-lc", line].map(str::to_owned).to_vec();
     Ok(request)
+}
+
+/// What the guide's filter looks for, wherever it stands. It keeps nothing in: the workspace does.
+fn blocked(line: &str) -> Option<&'static str> {
+    const BLOCKED: [&str; 12] = ["&&", "||", ";", "|", "`", "$(", "${", ">", "<", "&", "\n", "\r"];
+    BLOCKED.into_iter().find(|pattern| line.contains(pattern))
 }
 
 fn language(name: &str) -> String {
@@ -71,8 +91,9 @@ fn command(given: &Given, result: &ExecResult) -> String {
 async fn exec(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
     let clock = app.platform.clock();
     let started = clock.now().as_millisecond();
-    let result =
-        service(&app.platform)?.execute_whole(&asker(&app, &caller)?, &given.session()?, &wanted(&given)?).await?;
+    let result = service(&app.platform)?
+        .execute_whole(&asker(&app, &caller)?, &given.session()?, &wanted(&app, &given)?)
+        .await?;
     let finished = clock.now().as_millisecond();
     let command = command(&given, &result);
     let mut reply = json!(result);
@@ -86,7 +107,7 @@ async fn exec(State(app): State<App>, caller: Caller, given: Given) -> Result<Js
 /// Runs a program and follows it.
 #[utoipa::path(post, path = "/api/vibecode/exec/stream", responses((status = 200, description = "Server-sent events: start, stdout, stderr, exit.")))]
 async fn follow(State(app): State<App>, caller: Caller, stop: Stopping, given: Given) -> Result<Response, Undone> {
-    let (asker, wanted) = (asker(&app, &caller)?, wanted(&given)?);
+    let (asker, wanted) = (asker(&app, &caller)?, wanted(&app, &given)?);
     let execution = service(&app.platform)?.execute(&asker, &given.session()?, &wanted).await?;
     Ok(told::told(programs::followed(execution), stop))
 }

@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use super::given::Given;
 use super::vibecode::{self, session, template};
+use super::vibecode_auth::is_oneself;
 use super::vibecode_files::{content, entries, node, with_content};
 use super::vibecode_run::{at as terminal_at, wanted};
 use crate::app::App;
@@ -35,6 +36,8 @@ pub(crate) fn declare(routes: Routes) -> Routes {
         .alias(USE, &at("/container/files/tree"), routes!(tree))
         .alias(USE, &at("/container/files/read"), routes!(read))
         .alias(USE, &at("/container/files/write"), with_content(routes!(write)))
+        .alias(USE, &at("/files"), routes!(files_of))
+        .alias(USE, &at("/files"), with_content(routes!(work_on_files)))
         .alias(USE, &at("/container/cleanup"), routes!(clean_up))
         .alias(USE, &at("/container/{id}"), routes!(remove))
         .alias(USE, &at("/container/{id}/status"), routes!(vibecode::container_status))
@@ -79,8 +82,9 @@ async fn make(State(app): State<App>, caller: Caller, given: Given) -> Result<Js
 /// Runs a line in a shell.
 #[utoipa::path(post, path = "/api/vibecoding/container/execute", responses((status = 200, description = "How it ended.")))]
 async fn execute(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
-    let result =
-        service(&app.platform)?.execute_whole(&asker(&app, &caller)?, &given.session()?, &wanted(&given)?).await?;
+    let result = service(&app.platform)?
+        .execute_whole(&asker(&app, &caller)?, &given.session()?, &wanted(&app, &given)?)
+        .await?;
     Ok(Json(json!({
         "command": given.text("command").or_else(|| given.text("cmd")),
         "exit_code": result.outcome.exit_code,
@@ -112,16 +116,20 @@ async fn tree(State(app): State<App>, caller: Caller, given: Given) -> Result<Js
     Ok(Json(shown(&found, &given.path_or_root("path")?)))
 }
 
+fn file_key(given: &Given) -> &'static str {
+    if given.text("file_path").is_none() && given.text("path").is_some() { "path" } else { "file_path" }
+}
+
 /// A file's content.
 #[utoipa::path(post, path = "/api/vibecoding/container/files/read", responses((status = 200, description = "The content.")))]
 async fn read(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
-    Ok(Json(content(&app, &caller, &given.session()?, given.path("file_path")?).await?))
+    Ok(Json(content(&app, &caller, &given.session()?, given.path(file_key(&given))?).await?))
 }
 
 /// Saves a file.
 #[utoipa::path(post, path = "/api/vibecoding/container/files/write", responses((status = 200, description = "It is saved.")))]
 async fn write(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
-    let path = given.path("file_path")?.below_root().map_err(bad_path)?;
+    let path = given.path(file_key(&given))?.below_root().map_err(bad_path)?;
     let bytes = bytes::Bytes::copy_from_slice(given.need("content")?.as_bytes());
     let wanted = SaveWanted { path, create_parents: true, ..SaveWanted::default() };
     let (asker, id) = (asker(&app, &caller)?, given.session()?);
@@ -151,7 +159,7 @@ async fn sessions(
     Id(user): Id<String>,
     given: Given,
 ) -> Result<Json<Value>, Undone> {
-    if user != caller.principal.root().id {
+    if !is_oneself(&app, &caller, &user).await? {
         return Err(Problem::new(ProblemCode::Forbidden, "these are somebody else's sessions").into());
     }
     Ok(Json(vibecode::listed(&app, &caller, given.flag("active_only", false)).await?))
@@ -219,4 +227,23 @@ async fn terminal(
     knock: Knock,
 ) -> Result<Response, Problem> {
     terminal_at(app, Ok(id), &uri, knock).await
+}
+
+/// The names in a directory of a session.
+#[utoipa::path(get, path = "/api/vibecoding/files", responses((status = 200, description = "The entries.")))]
+async fn files_of(state: State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
+    list(state, caller, given).await
+}
+
+/// Whatever `action` says: list, tree, read, write or execute.
+#[utoipa::path(post, path = "/api/vibecoding/files", responses((status = 200, description = "As the action's own path.")))]
+async fn work_on_files(state: State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
+    match given.need("action")? {
+        "list" => list(state, caller, given).await,
+        "tree" => tree(state, caller, given).await,
+        "read" => read(state, caller, given).await,
+        "write" => write(state, caller, given).await,
+        "execute" => execute(state, caller, given).await,
+        _ => Err(Problem::new(ProblemCode::BadRequest, "`action` must be list, tree, read, write or execute").into()),
+    }
 }

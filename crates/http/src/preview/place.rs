@@ -6,6 +6,8 @@ use reeve_types::WorkspaceId;
 
 /// Where previews answer on the server's own host, when there is no host of their own.
 const PATH_ROOT: &str = "/preview/";
+/// Where sessions of the guide to VibeCode are.
+const GUIDES_ROOT: &str = "/api/vibecode/sessions/";
 /// Between the port and the workspace in the name of a preview's host.
 const BETWEEN: &str = "--";
 /// Before the domain in the name of a preview's host.
@@ -76,7 +78,21 @@ fn place(workspace: &str, port: &str) -> Option<Place> {
     Some(Place { workspace: workspace.parse().ok()?, port })
 }
 
+/// Where the guide to VibeCode has its proxy: `/api/vibecode/sessions/{id}/proxy/{port}/…`, its sockets below `proxy/ws`.
+/// Without a port the platform says where the preview is.
+fn by_guides_path(path: &str) -> Option<Named> {
+    let (id, rest) = path.strip_prefix(GUIDES_ROOT)?.split_once('/')?;
+    let inside = rest.strip_prefix("proxy/")?;
+    let (between, inside) = inside.strip_prefix("ws/").map_or(("", inside), |inside| ("ws/", inside));
+    let port = inside.split('/').next().unwrap_or_default();
+    let place = place(id, port)?;
+    Some(Named::Path { prefix: format!("{GUIDES_ROOT}{id}/proxy/{between}{port}"), place })
+}
+
 fn by_path(path: &str) -> Option<Named> {
+    if path.starts_with(GUIDES_ROOT) {
+        return by_guides_path(path);
+    }
     let rest = path.strip_prefix(PATH_ROOT)?;
     let mut parts = rest.splitn(3, '/');
     let (id, port) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

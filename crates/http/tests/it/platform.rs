@@ -103,6 +103,8 @@ pub(crate) struct Setup {
     /// The models of sessions; without any there are no sessions.
     pub(crate) models: Option<Arc<dyn Models>>,
     pub(crate) streams: StreamLimits,
+    pub(crate) strict_exec: bool,
+    pub(crate) token_in_address: bool,
 }
 
 impl Default for Setup {
@@ -115,6 +117,8 @@ impl Default for Setup {
             policy: POLICY,
             models: None,
             streams: StreamLimits::default(),
+            strict_exec: false,
+            token_in_address: true,
         }
     }
 }
@@ -160,7 +164,8 @@ impl TestPlatform {
     }
 
     pub(crate) fn on(ground: Ground, setup: Setup, workspaces: Option<Workspaces>) -> Self {
-        let Setup { provider, accounts, limits, clock, policy: _, models, streams } = setup;
+        let Setup { provider, accounts, limits, clock, policy: _, models, streams, strict_exec, token_in_address } =
+            setup;
         let Ground { dir, store } = ground;
         let policy_file = dir.path().join("policy.yaml");
         let inventory_file = dir.path().join("infrastructure.json");
@@ -205,8 +210,14 @@ impl TestPlatform {
             platform = platform.with_sessions(SessionsParts { models, definitions, external: None, options });
         }
         let stop = CancellationToken::new();
-        let options =
-            HttpOptions { config: json!({"listen": "127.0.0.1:0"}), limits, streams, ..HttpOptions::default() };
+        let options = HttpOptions {
+            config: json!({"listen": "127.0.0.1:0"}),
+            limits,
+            streams,
+            strict_exec,
+            token_in_address,
+            ..HttpOptions::default()
+        };
         let router = reeve_http::router(platform.clone(), options);
         Self { platform, router, stop, runs, policy_file, _dir: dir }
     }

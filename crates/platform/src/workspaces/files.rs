@@ -3,8 +3,8 @@
 use futures_util::StreamExt as _;
 use reeve_gate::workspace::{Browse, ByteStream, Duplex, EventStream, OpenFile, WorkspaceLink};
 use reeve_types::workspace::files::{
-    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile, Saved,
-    SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
+    ArchiveFormat, ByteRange, Extracted, FILE_BYTES_MAX, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile,
+    Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{Language, ListeningPort, Terminal};
 use reeve_types::{Digest, Principal, ProblemCode, UploadId, WorkspaceError, WorkspaceId, WorkspacePath};
@@ -201,6 +201,11 @@ impl Workspaces {
     }
 
     /// Asks for an act whose content waits aside until it has run, or on disk while people are asked.
+    /// How much an act may bring along: a file, or a workspace's whole disk.
+    fn content_bytes_max(&self, tool: &str) -> u64 {
+        if tool == "workspace_import" { self.import_bytes_max() } else { FILE_BYTES_MAX }
+    }
+
     pub(super) async fn with_content<T: serde::de::DeserializeOwned + Send + 'static>(
         &self,
         asker: &Asker,
@@ -209,7 +214,7 @@ impl Workspaces {
         content: Content,
         expected: Option<Digest>,
     ) -> Result<T, NotDone> {
-        let staged = self.core.staging.put(&asker.principal, content).await?;
+        let staged = self.core.staging.put(&asker.principal, content, self.content_bytes_max(tool)).await?;
         if expected.is_some_and(|expected| expected != staged.sha256) {
             self.core.staging.release(&staged);
             let message = "the content is not the one that its SHA-256 was given for";

@@ -131,7 +131,12 @@ impl Workspaces {
         Ok(self.core.driver(row.workspace.driver)?.export(&leave).await?)
     }
 
-    /// Makes a workspace with the files of such a stream, at most 1 GiB.
+    /// How large an export may be that a workspace is made of: as large as the largest disk, and what can be put aside.
+    pub fn import_bytes_max(&self) -> u64 {
+        self.core.options.limits_max.disk_bytes.min(self.core.options.staging_disk_bytes)
+    }
+
+    /// Makes a workspace with the files of such a stream.
     pub async fn import(&self, asker: &Asker, wanted: NewWorkspace, files: Content) -> Result<Workspace, NotDone> {
         self.with_content(asker, "workspace_import", json!(wanted), files, None).await
     }

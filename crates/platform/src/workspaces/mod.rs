@@ -10,6 +10,7 @@ mod backing_up;
 mod effects;
 mod files;
 mod lifecycle;
+mod models;
 mod options;
 mod programs;
 mod spares;
@@ -23,9 +24,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use jiff::Timestamp;
+use reeve_gate::model::{ModelStream, Models};
 use reeve_gate::workspace::{Browse, ByteStream, Pipe, WorkspaceDriver};
 use reeve_gate::{Clock, Gate, Tool};
 use reeve_store::{Store, StoreError};
+use reeve_types::model::Prompt;
 use reeve_types::workspace::DriverKind;
 use reeve_types::{Digest, Principal, Resource, TenantId, Workspace, WorkspaceError, WorkspaceId};
 use serde::Serialize;
@@ -33,6 +36,7 @@ use tokio::sync::{broadcast, oneshot};
 
 pub use asking::{Asker, NotDone};
 pub use lifecycle::Deleted;
+pub use models::AskedFor;
 pub use options::{LimitsWanted, Template, WorkspacesOptions};
 pub use programs::Execution;
 pub use reeve_store::Quota;
@@ -130,6 +134,10 @@ struct Core {
     pool: spares::Pool,
     /// Environments of programs that are about to be started: their values may be secrets, which no record holds.
     environments: Mutex<HashMap<Digest, BTreeMap<String, String>>>,
+    /// The models that can be asked, once they are known.
+    models: OnceLock<Arc<dyn Models>>,
+    /// What models are about to be asked; it holds files, which no record does.
+    prompts: Mutex<HashMap<Digest, Prompt>>,
     /// Files of a backup on their way into a workspace.
     arriving: Mutex<HashMap<WorkspaceId, ByteStream>>,
 }
@@ -161,6 +169,7 @@ enum Handed {
     Problem(WorkspaceError),
     Execution(Execution),
     Pipe(Box<Pipe>),
+    Answer(ModelStream),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +210,8 @@ impl Workspaces {
             tending: Mutex::default(),
             pool: spares::Pool::default(),
             environments: Mutex::default(),
+            models: OnceLock::new(),
+            prompts: Mutex::default(),
             arriving: Mutex::default(),
         };
         Ok(Self { core: Arc::new(core) })

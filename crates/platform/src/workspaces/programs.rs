@@ -53,14 +53,14 @@ impl Workspaces {
             first = &mut handed => match first {
                 Ok(Handed::Execution(execution)) => return Ok(execution),
                 Ok(Handed::Problem(problem)) => return Err(NotDone::Problem(problem)),
-                Ok(Handed::Pipe(_)) | Err(_) => None,
+                Ok(Handed::Pipe(_) | Handed::Answer(_)) | Err(_) => None,
             },
             ended = &mut act => Some(ended),
         };
         match handed.try_recv() {
             Ok(Handed::Execution(execution)) => return Ok(execution),
             Ok(Handed::Problem(problem)) => return Err(NotDone::Problem(problem)),
-            Ok(Handed::Pipe(_)) | Err(_) => {}
+            Ok(Handed::Pipe(_) | Handed::Answer(_)) | Err(_) => {}
         }
         let ended = match early {
             Some(ended) => ended,

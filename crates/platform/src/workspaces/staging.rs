@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reeve_gate::workspace::ByteStream;
 use reeve_store::{Published, StoreError};
-use reeve_types::workspace::files::{EDITOR_BYTES_MAX, FILE_BYTES_MAX};
+use reeve_types::workspace::files::EDITOR_BYTES_MAX;
 use reeve_types::{Digest, EventType, Principal, ProblemCode, ResourceKind, WorkspaceError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Notify, broadcast};
@@ -82,19 +82,19 @@ impl Staging {
         self.dir.join(format!("{PARTIAL}{:032x}", rand::random::<u128>()))
     }
 
-    /// Puts bytes aside until [`Staging::release`].
-    pub(super) async fn put(&self, who: &Principal, content: Content) -> Result<Staged, WorkspaceError> {
+    /// Puts bytes aside until [`Staging::release`], at most so many.
+    pub(super) async fn put(&self, who: &Principal, content: Content, most: u64) -> Result<Staged, WorkspaceError> {
         let bytes = match content {
-            Content::Stream(stream) => return self.spool(who, stream).await,
+            Content::Stream(stream) => return self.spool(who, stream, most).await,
             Content::Bytes(bytes) => bytes,
         };
         if bytes.len() as u64 > EDITOR_BYTES_MAX {
-            return self.spool(who, futures_util::stream::iter([Ok(bytes)]).boxed()).await;
+            return self.spool(who, futures_util::stream::iter([Ok(bytes)]).boxed(), most).await;
         }
         let sha256 = Digest::of(&bytes);
         let staged = Staged { key: key_of(who, &sha256), sha256, size: bytes.len() as u64 };
         if !self.hold_in_memory(&staged, &bytes) {
-            return self.spool(who, futures_util::stream::iter([Ok(bytes)]).boxed()).await;
+            return self.spool(who, futures_util::stream::iter([Ok(bytes)]).boxed(), most).await;
         }
         Ok(staged)
     }
@@ -111,9 +111,9 @@ impl Staging {
         room
     }
 
-    async fn spool(&self, who: &Principal, mut stream: ByteStream) -> Result<Staged, WorkspaceError> {
+    async fn spool(&self, who: &Principal, mut stream: ByteStream, most: u64) -> Result<Staged, WorkspaceError> {
         use sha2::Digest as _;
-        let room = self.disk_max.saturating_sub(self.on_disk()).min(FILE_BYTES_MAX);
+        let room = self.disk_max.saturating_sub(self.on_disk()).min(most);
         let partial = self.partial();
         let mut options = tokio::fs::OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(&partial).await.map_err(broken)?;

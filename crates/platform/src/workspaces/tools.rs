@@ -33,6 +33,7 @@ pub(super) enum Act {
     Execute,
     Terminal,
     Pipe,
+    AskModel,
     PutBack,
 }
 
@@ -63,6 +64,7 @@ pub(super) fn all(core: &Arc<Core>) -> Vec<Arc<dyn Tool>> {
         Act::Execute,
         Act::Terminal,
         Act::Pipe,
+        Act::AskModel,
         Act::PutBack,
     ];
     let run_max_ms = core.options.run_max_ms();
@@ -172,6 +174,12 @@ fn spec(act: Act, run_max_ms: u64) -> ToolSpec {
             partial(FILES_COME_BACK),
             "Starts a program in a workspace that is talked with over its standard input and output: an agent.",
         ),
+        Act::AskModel => (
+            "workspace_ask_model",
+            Read,
+            Reversibility::NotNeeded,
+            "Asks a model about files of a workspace, which are sent to its provider; for the pages of the IDE.",
+        ),
         Act::PutBack => (
             "workspace_put_back",
             Write,
@@ -197,6 +205,7 @@ fn spec(act: Act, run_max_ms: u64) -> ToolSpec {
             Act::Execute => run_max_ms + 60_000,
             Act::Create | Act::Import | Act::Fork | Act::Snapshot | Act::RollBack | Act::Extract => 15 * 60_000,
             Act::PutBack => 60 * 60_000,
+            Act::AskModel => 15 * 60_000,
             _ => 2 * 60_000,
         },
     }
@@ -244,6 +253,10 @@ fn schema(act: Act, target: &str) -> Value {
         ),
         Act::Terminal => (json!({"cols": size, "rows": size, "argv": list, "cwd": path}), &[]),
         Act::Pipe => (json!({"argv": list, "cwd": path, "variables": list}), &["argv"]),
+        Act::AskModel => (
+            json!({"for": {"enum": ["chat", "change", "completion"]}, "model": text, "prompt_sha256": text}),
+            &["for", "prompt_sha256"],
+        ),
     };
     properties[target] = text;
     let required: Vec<&str> = std::iter::once(target).chain(required.iter().copied()).collect();

@@ -191,6 +191,15 @@ impl Session {
         }
     }
 
+    /// Sends a file with progress. Answers that are problems come back as answers.
+    async fn send_file(&mut self, label: &str, ask: Ask, file: tokio::fs::File) -> Result<Answer, Failure> {
+        self.client(Reach::Server).await?;
+        match &self.client {
+            Some(client) => self.term.progress(label, client.send_file(ask, file)).await,
+            None => Err(Failure::could_not("there is no way to the API")),
+        }
+    }
+
     /// Asks with progress. Answers that are problems come back as failures.
     async fn fetch(&mut self, reach: Reach, label: &str, ask: Ask) -> Result<Answer, Failure> {
         self.send(reach, label, ask).await?.fine()

@@ -1,5 +1,7 @@
 //! `reeve workspaces`: isolated places to work.
 
+mod copies;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -8,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Session, tools};
 use crate::client::{Ask, Reach, escape};
-use crate::exit::{self, Outcome};
+use crate::exit::{self, Failure, Outcome};
 use crate::render::{entries, records};
 
 /// How long making or starting a workspace may take.
@@ -22,6 +24,8 @@ Examples:
   reeve workspaces create site --directory ~/site
   reeve workspaces list
   reeve workspaces exec wsp_01jd… -- python3 -c 'print(6 * 7)'
+  reeve workspaces snapshot wsp_01jd… before-the-change
+  reeve workspaces export wsp_01jd… shop.tar
   reeve workspaces suspend wsp_01jd…
   reeve workspaces delete wsp_01jd…")]
 pub(super) struct Workspaces {
@@ -87,6 +91,26 @@ enum What {
         /// Its id, `wsp_…`
         id: String,
     },
+    /// Give it another name, description or idle time
+    Rename {
+        /// Its id, `wsp_…`
+        id: String,
+        /// Its new name
+        name: Option<String>,
+        /// Its new description
+        #[arg(long)]
+        description: Option<String>,
+        /// How long nobody may use it before it is suspended, in minutes; 0 never suspends it
+        #[arg(long)]
+        idle_minutes: Option<u64>,
+    },
+    /// Show what it uses at this moment
+    Usage {
+        /// Its id, `wsp_…`
+        id: String,
+    },
+    #[command(flatten)]
+    Copies(copies::Copies),
     /// Run a program in it; ends with the program's exit code
     Exec {
         /// Its id, `wsp_…`
@@ -134,6 +158,23 @@ pub(super) async fn run(command: Workspaces, session: &mut Session) -> Outcome {
             let ask = Ask::delete(path(&id, "")).with("force", force.then_some("true"));
             one(session, "deleting", ask).await
         }
+        What::Rename { id, name, description, idle_minutes } => {
+            let mut body = Map::new();
+            body.extend(name.map(|name| ("name".to_owned(), json!(name))));
+            body.extend(description.map(|description| ("description".to_owned(), json!(description))));
+            let idle =
+                idle_minutes.map(|minutes| ("idle_timeout_ms".to_owned(), json!(minutes.saturating_mul(60_000))));
+            body.extend(idle);
+            if body.is_empty() {
+                return Err(Failure::usage("say what to change: a name, --description or --idle-minutes"));
+            }
+            one(session, "changing", Ask::patch(path(&id, ""), &Value::Object(body))).await
+        }
+        What::Usage { id } => {
+            let answer = session.fetch(Reach::Server, "reading", Ask::get(path(&id, "/usage"))).await?;
+            session.show(&answer, records::workspace_usage)
+        }
+        What::Copies(copies) => copies::run(copies, session).await,
         What::Exec { id, timeout_ms, argv } => execute(session, &id, timeout_ms, argv).await,
     }
 }
@@ -143,7 +184,7 @@ fn path(id: &str, below: &str) -> String {
 }
 
 async fn one(session: &mut Session, doing: &str, ask: Ask) -> Outcome {
-    let answer = session.fetch(Reach::Server, doing, ask.patience(STARTING)).await?;
+    let answer = session.fetch(Reach::Server, doing, ask.at_least(STARTING)).await?;
     if answer.status == 202 {
         return tools::awaiting(session, &answer);
     }

@@ -291,6 +291,28 @@ pub(crate) fn workspace(workspace: &Value, look: Look) -> String {
     )
 }
 
+/// What a workspace uses, in words.
+pub(crate) fn workspace_usage(usage: &Value, look: Look) -> String {
+    let size = |key: &str| match usage.get(key).and_then(Value::as_u64) {
+        Some(bytes) => format!("{:.1} MB", bytes as f64 / 1e6),
+        None => String::new(),
+    };
+    let cpu =
+        usage.get("cpu_ms").and_then(Value::as_u64).map_or_else(String::new, |ms| format!("{:.1} s", ms as f64 / 1e3));
+    pairs(
+        look,
+        &[
+            ("memory", size("memory_bytes")),
+            ("disk", size("disk_bytes")),
+            ("processor", cpu),
+            ("processes", field(usage, "pids")),
+            ("terminals", field(usage, "terminals")),
+            ("programs", field(usage, "executions")),
+            ("out of memory", field(usage, "out_of_memory")),
+        ],
+    )
+}
+
 /// Templates in a table.
 pub(crate) fn templates(templates: &[Value], look: Look) -> String {
     let mut table = Table::new(&["TEMPLATE", "TITLE", "DRIVERS", "DESCRIPTION"]);

@@ -158,6 +158,101 @@ fn what_the_file_says_of_quotas_and_limits_holds() {
 }
 
 #[test]
+fn a_workspace_is_copied_and_carried_with_commands() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let id = create(&server, "shop", "base");
+    let cli = |arguments: &[&str]| said(&server.cli(&home, arguments));
+    cli(&["workspaces", "exec", &id, "--", "sh", "-c", "echo one > note; head -c 3000000 /dev/urandom > large"]);
+    let taken = cli(&["workspaces", "snapshot", &id, "first"]);
+    assert!(taken.contains("snp_") && taken.contains("first"), "{taken}");
+    let listed: Value =
+        serde_json::from_str(&cli(&["--output", "json", "workspaces", "snapshots", &id])).expect("JSON");
+    let snapshot = listed["snapshots"][0]["id"].as_str().expect("an id").to_owned();
+    cli(&["workspaces", "exec", &id, "--", "sh", "-c", "echo two > note"]);
+    let used = cli(&["workspaces", "usage", &id]);
+    assert!(used.contains("disk") && used.contains("MB"), "{used}");
+    let renamed = cli(&["workspaces", "rename", &id, "Shop 2", "--idle-minutes", "30"]);
+    assert!(renamed.contains("Shop 2"), "{renamed}");
+
+    let file = home.path().join("shop.tar");
+    let file = file.to_str().expect("a path");
+    let written: Value =
+        serde_json::from_str(&cli(&["--output", "json", "workspaces", "export", &id, file])).expect("JSON");
+    assert_eq!(written["bytes"], std::fs::metadata(file).expect("the file").len());
+    let again = server.cli(&home, &["workspaces", "export", &id, file]);
+    assert!(!again.status.success() && text(&again).contains("there already"), "{}", text(&again));
+    let came = cli(&["workspaces", "import", "again", file, "--start"]);
+    assert!(came.contains("again") && came.contains("running"), "{came}");
+    let other = ids(&server, "").into_iter().find(|other| *other != id).expect("the new one");
+    assert_eq!(cli(&["workspaces", "exec", &other, "--", "cat", "note"]), "two\n");
+    let digest = |id: &str| cli(&["workspaces", "exec", id, "--", "sha256sum", "large"]);
+    assert_eq!(digest(&id), digest(&other));
+
+    cli(&["workspaces", "suspend", &id]);
+    cli(&["workspaces", "roll-back", &id, &snapshot]);
+    let forked = cli(&["workspaces", "fork", &id, "copy", "--snapshot", &snapshot, "--start"]);
+    assert!(forked.contains("copy") && forked.contains("running"), "{forked}");
+    cli(&["workspaces", "start", &id]);
+    assert_eq!(cli(&["workspaces", "exec", &id, "--", "cat", "note"]), "one\n");
+    cli(&["workspaces", "drop-snapshot", &id, &snapshot]);
+    assert!(cli(&["workspaces", "snapshots", &id]).contains("No snapshots"));
+    drop((server, cleared));
+}
+
+#[test]
+fn an_open_tab_keeps_nothing_awake() {
+    let home = home();
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let body = json!({"name": "quiet", "limits": {"idle_timeout_ms": 2000}});
+    let id = server.post("/api/v1/workspaces", &body).expect(201)["id"].as_str().expect("an id").to_owned();
+    let at = |rest: &str| format!("/api/v1/workspaces/{id}{rest}");
+    server.post(&at("/terminals"), &json!({"argv": ["sleep", "600"]})).expect(201);
+    // What a page that is left open does: it follows files and workspaces, and asks for states and ports.
+    let follow = |path: String| {
+        let client = reqwest::blocking::Client::builder().timeout(None).build().expect("a client");
+        let stream = client.get(format!("{}{path}", server.url)).bearer_auth(server.token()).send().expect("a stream");
+        assert_eq!(stream.status().as_u16(), 200);
+        stream
+    };
+    let _open = (follow(at("/files/events")), follow("/api/v1/workspaces/events".to_owned()));
+    let seen = eventually(|| {
+        server.get(&at("/ports"));
+        server.get(&at("/usage"));
+        Some(server.get(&at("")).expect(200)).filter(|seen| seen["state"] == "suspended")
+    });
+    assert!(seen["alive_because"].is_null() || seen["alive_because"] == "terminal", "{seen}");
+    drop((server, cleared));
+}
+
+#[test]
+fn a_template_of_ones_own_is_made_from_and_read_like_the_built_in_ones() {
+    let own = tempfile::tempdir().expect("a directory");
+    let flask = own.path().join("flask");
+    std::fs::create_dir_all(flask.join("files/src")).expect("its files");
+    let manifest = "name = \"flask\"\ntitle = \"Flask\"\ndescription = \"A small web server\"\nlanguages = [\"python\"]\n\
+                    default_command = \"python3 src/app.py\"\nports = [5000]\n\n[limits]\npids = 99\n";
+    std::fs::write(flask.join("template.toml"), manifest).expect("a manifest");
+    std::fs::write(flask.join("files/src/app.py"), "print('mine')\n").expect("a file");
+    let home = home().with("REEVE_WORKSPACES_TEMPLATES", own.path().display().to_string());
+    let cleared = Cleared(&home);
+    let server = home.start();
+    assert!(said(&server.cli(&home, &["workspaces", "templates"])).contains("A small web server"));
+    let id = create(&server, "mine", "flask");
+    let seen = server.get(&format!("/api/v1/workspaces/{id}")).expect(200);
+    assert_eq!((&seen["template"], &seen["limits"]["pids"]), (&json!("flask"), &json!(99)), "{seen}");
+    assert_eq!(run(&server, &id, &["python3", "src/app.py"])["stdout"], "mine\n");
+    drop((server, cleared));
+
+    std::fs::write(flask.join("template.toml"), "name = \"flask\"\ntitel = \"Flask\"\n").expect("a manifest");
+    let mut command = home.command(crate::server::REEVE);
+    let refused = command.args(["up", "--listen", "127.0.0.1:0"]).output().expect("it ends");
+    assert!(!refused.status.success() && text(&refused).contains("template.toml"), "{}", text(&refused));
+}
+
+#[test]
 fn a_program_whose_follower_goes_away_is_ended_and_that_is_no_failure() {
     let home = home();
     let cleared = Cleared(&home);

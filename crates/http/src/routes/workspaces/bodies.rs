@@ -22,8 +22,12 @@ const NOTHING: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; i
 
 /// The bytes of a body as they come. A body that pauses for too long breaks off.
 pub(crate) fn pieces(body: Body) -> ByteStream {
+    pieces_up_to(body, FILE_BYTES_MAX)
+}
+
+fn pieces_up_to(body: Body, most: u64) -> ByteStream {
     let pieces = body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other));
-    limited(pieces, FILE_BYTES_MAX, PIECE_WITHIN)
+    limited(pieces, most, PIECE_WITHIN)
 }
 
 fn limited(
@@ -43,7 +47,7 @@ fn limited(
             Ok(bytes) => {
                 let so_far = so_far.saturating_add(bytes.len() as u64);
                 if so_far > most {
-                    (Err(broken(std::io::ErrorKind::FileTooLarge, "the body is larger than a file may be")), None)
+                    (Err(broken(std::io::ErrorKind::FileTooLarge, "the body is larger than it may be")), None)
                 } else {
                     (Ok(bytes), Some((body, so_far)))
                 }
@@ -59,14 +63,19 @@ fn broken(kind: std::io::ErrorKind, words: &'static str) -> std::io::Error {
 
 /// A body that becomes a file: in memory while it is small, from there on as it comes.
 pub(crate) async fn content(headers: &HeaderMap, body: Body) -> Result<Content, Problem> {
+    content_up_to(headers, body, FILE_BYTES_MAX).await
+}
+
+/// The same with a bound of its own.
+pub(crate) async fn content_up_to(headers: &HeaderMap, body: Body, most: u64) -> Result<Content, Problem> {
     let declared = headers.get(axum::http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > FILE_BYTES_MAX) {
-        return Err(too_large());
+    if declared.is_some_and(|length| length > most) {
+        return Err(too_large(most));
     }
-    let mut pieces = pieces(body);
+    let mut pieces = pieces_up_to(body, most);
     let mut read = BytesMut::with_capacity(usize::try_from(declared.unwrap_or(0).min(EDITOR_BYTES_MAX)).unwrap_or(0));
     while let Some(piece) = pieces.next().await {
-        read.extend_from_slice(&piece.map_err(|error| unreadable(&error))?);
+        read.extend_from_slice(&piece.map_err(|error| unreadable(&error, most))?);
         if read.len() as u64 > EDITOR_BYTES_MAX {
             let first = stream::iter([Ok(read.freeze())]);
             return Ok(Content::Stream(first.chain(pieces).boxed()));
@@ -75,16 +84,16 @@ pub(crate) async fn content(headers: &HeaderMap, body: Body) -> Result<Content, 
     Ok(Content::Bytes(read.freeze()))
 }
 
-fn unreadable(error: &std::io::Error) -> Problem {
+fn unreadable(error: &std::io::Error, most: u64) -> Problem {
     match error.kind() {
-        std::io::ErrorKind::FileTooLarge => too_large(),
+        std::io::ErrorKind::FileTooLarge => too_large(most),
         std::io::ErrorKind::TimedOut => Problem::new(ProblemCode::BadRequest, "the body paused for too long"),
         _ => Problem::new(ProblemCode::BadRequest, "the body broke off before its end"),
     }
 }
 
-fn too_large() -> Problem {
-    let detail = format!("the body is larger than a file may be: {FILE_BYTES_MAX} bytes");
+fn too_large(most: u64) -> Problem {
+    let detail = format!("the body is larger than it may be: {most} bytes");
     Problem::new(ProblemCode::TooLarge, detail)
 }
 
@@ -153,7 +162,7 @@ mod tests {
         let mut paused = limited(stream::pending(), 4, Duration::from_millis(1));
         let error = paused.next().await.unwrap().unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-        assert_eq!(unreadable(&error).code, ProblemCode::BadRequest);
+        assert_eq!(unreadable(&error, 4).code, ProblemCode::BadRequest);
         assert!(paused.next().await.is_none());
     }
 

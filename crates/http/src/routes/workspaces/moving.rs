@@ -58,6 +58,6 @@ pub(crate) async fn import(
     let template = wanted.template.unwrap_or_else(|| "base".to_owned());
     let wanted = NewWorkspace { start: wanted.start, ..NewWorkspace::named(wanted.name, template) };
     let (workspaces, asker) = (service(&app.platform)?, asker(&app, &caller)?);
-    let files = bodies::content(&parts.headers, body).await?;
+    let files = bodies::content_up_to(&parts.headers, body, workspaces.import_bytes_max()).await?;
     Ok((StatusCode::CREATED, Json(workspaces.import(&asker, wanted, files).await?)))
 }

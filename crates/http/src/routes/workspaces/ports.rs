@@ -113,6 +113,14 @@ async fn invite(
     Ok(PreviewGiven { url, fallback_url, expires_at })
 }
 
+/// An address that lets a browser into a preview once.
+pub(crate) fn entrance(app: &App, caller: Caller, request: &Request, place: Place) -> Result<String, Problem> {
+    let url = Site::of(app, request).url(&place, "/");
+    let clock = app.platform.clock().as_ref();
+    let (secret, _) = app.shared.invitations.issue(clock, Invitation { caller, place })?;
+    Ok(with_secret(&url, &secret))
+}
+
 fn with_secret(url: &str, secret: &str) -> String {
     let (url, fragment) = url.split_once('#').map_or((url, ""), |(url, fragment)| (url, fragment));
     let between = if url.contains('?') { '&' } else { '?' };

@@ -219,9 +219,9 @@ impl Session {
 
     async fn token_ended(&self) {
         let Some(until) = self.until else { return std::future::pending().await };
-        let left = until.duration_since(self.app.platform.clock().now());
-        let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
-        tokio::time::sleep(left.saturating_add(GRACE)).await;
+        let end = until.saturating_add(GRACE).unwrap_or(until);
+        let left = end.duration_since(self.app.platform.clock().now());
+        tokio::time::sleep(Duration::try_from(left).unwrap_or(Duration::ZERO)).await;
     }
 }
 

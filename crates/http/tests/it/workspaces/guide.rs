@@ -70,7 +70,7 @@ async fn a_session_is_made_opened_rested_renamed_copied_and_deleted() {
     ] {
         assert!(made[field].is_string(), "{field}: {made}");
     }
-    assert_eq!(alice.post("/api/vibecode/sessions/create", json!({})).await.status.as_u16(), 400);
+    assert_eq!(alice.post("/api/vibecode/sessions/create", json!({})).await.status.as_u16(), 422);
     assert_eq!(alice.post("/api/vibecode/sessions/open", json!({})).await.status.as_u16(), 400);
     let opened = alice.post("/api/vibecode/sessions/open", json!({"session_id": id})).await.expect(200);
     assert_eq!((&opened["session"]["status"], &opened["container"]["status"]), (&json!("running"), &json!("running")));
@@ -161,8 +161,8 @@ async fn files_are_worked_with_as_the_guide_says() {
         ("move", json!({"source_path": "lib", "target_dir": "lib"}), 409),
         ("read", json!({"path": "../etc/passwd"}), 400),
         ("save", json!({"path": "/etc/passwd", "content": "x"}), 400),
-        ("delete", json!({"path": "/workspace"}), 400),
-        ("create", json!({"path": "x", "type": "pipe"}), 400),
+        ("delete", json!({"path": "/workspace"}), 422),
+        ("create", json!({"path": "x", "type": "pipe"}), 422),
         ("read", json!({"path": "nothing"}), 404),
     ] {
         let answer = guest.files(what, body.clone()).await;
@@ -223,7 +223,7 @@ async fn programs_run_as_the_guide_says() {
     guest.files("save", json!({"path": "a b.py", "content": "import sys; print(sys.argv[1:])"})).await.expect(200);
     let body = json!({"file": "a b.py", "lang": "python", "args": ["x y", "$(id)"]});
     assert_eq!(guest.ask("/api/vibecode/exec", body).await.expect(200)["stdout"], "['x y', '$(id)']\n");
-    assert_eq!(guest.ask("/api/vibecode/exec", json!({})).await.status.as_u16(), 400);
+    assert_eq!(guest.ask("/api/vibecode/exec", json!({})).await.status.as_u16(), 422);
     let told = guest.ask("/api/vibecode/exec/stream", json!({"cmd": "echo hi"})).await;
     let told = events(&told.text);
     assert_eq!(

@@ -1,8 +1,10 @@
 //! Workspaces over the API: the real service, the real gate, and the real program inside each workspace.
 
 mod archives;
+mod assistant;
 mod files;
 mod guide;
+mod guide_corners;
 mod lifecycle;
 mod neighbours;
 mod page;

@@ -162,6 +162,14 @@ impl Socket {
         }
     }
 
+    /// Sends something that ends the connection, and waits for its end.
+    pub(crate) async fn ends_with(mut self, message: Message) {
+        // The other side may be gone before it has all of it.
+        let _ = self.socket.send(message).await;
+        let end = async { while self.socket.next().await.is_some_and(|read| read.is_ok()) {} };
+        tokio::time::timeout(SOON, end).await.expect("it ends");
+    }
+
     /// Reads to the end: the code it is closed with, and the last text frame before.
     pub(crate) async fn closed(mut self) -> (u16, Value) {
         let mut last = Value::Null;

@@ -5,6 +5,7 @@
 
 mod files;
 mod making;
+mod models;
 mod probing;
 pub(super) mod programs;
 mod putting_back;
@@ -141,6 +142,7 @@ impl Core {
             Act::Save | Act::Files | Act::Upload | Act::Extract => self.change_files(act, call, &row).await,
             Act::Execute => self.execute(call, &row, cx, waiter).await,
             Act::Terminal => self.open_terminal(call, &row).await,
+            Act::AskModel => self.ask_model(call, cx, waiter).await,
             Act::Pipe => self.open_pipe(call, &row, waiter).await,
             _ => {
                 let _in_hand = self.take_in_hand(&row, act)?;

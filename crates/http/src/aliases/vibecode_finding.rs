@@ -1,0 +1,245 @@
+//! Finding and replacing across files, and files in one piece in and out, in the guide's shapes.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use reeve_platform::workspaces::{Asker, Content, NotDone, SaveWanted, Workspaces};
+use reeve_types::workspace::files::{ArchiveFormat, FileType, SearchEvent, SearchKind, SearchQuery};
+use reeve_types::{ProblemCode, WorkspaceId, WorkspacePath};
+use serde_json::{Value, json};
+use utoipa_axum::routes;
+
+use super::given::Given;
+use super::proposal::difference;
+use super::vibecode_files::whole;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::declare::Routes;
+use crate::extract::parse;
+use crate::problem::Problem;
+use crate::routes::workspaces::wire::{bad_path, path_of, tag};
+use crate::routes::workspaces::{USE, Undone, asker, bodies, service};
+use crate::socket::parameter;
+
+/// Most matches that one search tells.
+const MATCHES_MAX: u32 = 1000;
+/// Most files that one replacement may change.
+const FILES_MAX: usize = 200;
+/// Most bytes of all the files that one replacement looks at.
+const LOOKED_AT_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+pub(crate) fn declare(routes: Routes) -> Routes {
+    let at = |rest: &str| format!("/api/vibecode/files/{rest}");
+    routes
+        .alias(USE, &at("search"), routes!(search))
+        .alias(USE, &at("replace"), routes!(replace))
+        .alias(USE, &at("download"), routes!(download))
+        .alias(USE, &at("upload"), routes!(upload))
+}
+
+fn query(given: &Given) -> Result<SearchQuery, Problem> {
+    let text = given.text("query").or_else(|| given.text("text")).filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| Problem::new(ProblemCode::BadRequest, "`query` is missing"))?;
+    let kind = match given.text("kind").unwrap_or("contents") {
+        "contents" => SearchKind::Contents,
+        "names" => SearchKind::Names,
+        _ => return Err(Problem::new(ProblemCode::BadRequest, "`kind` must be contents or names")),
+    };
+    Ok(SearchQuery {
+        text: text.to_owned(),
+        kind,
+        regex: given.flag("regex", false),
+        case_sensitive: given.flag("case_sensitive", false),
+        whole_word: given.flag("whole_word", false),
+        include: given.read("include")?,
+        exclude: given.read("exclude")?,
+        ignored: given.flag("ignored", false),
+        limit: given
+            .number("limit")
+            .and_then(|limit| u32::try_from(limit).ok())
+            .unwrap_or(MATCHES_MAX)
+            .min(MATCHES_MAX),
+    })
+}
+
+/// Lines or names that match, whole.
+#[utoipa::path(post, path = "/api/vibecode/files/search", responses((status = 200, description = "The matches.")))]
+async fn search(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
+    let (id, query) = (given.session()?, query(&given)?);
+    let mut events = service(&app.platform)?.search(&asker(&app, &caller)?, &id, query).await?;
+    let (mut matches, mut files, mut truncated) = (Vec::new(), Vec::new(), true);
+    while let Some(event) = events.next().await {
+        match event? {
+            SearchEvent::Match { path, line, text, column, .. } => {
+                matches.push(json!({"path": path.to_string(), "line": line, "column": column, "text": text}));
+            }
+            SearchEvent::File { entry } => files.push(super::vibecode_files::node(&entry)),
+            SearchEvent::Done { truncated: cut, .. } => truncated = cut,
+        }
+    }
+    Ok(Json(json!({"matches": matches, "files": files, "truncated": truncated})))
+}
+
+/// A file with what would stand in it.
+struct Replaced {
+    path: WorkspacePath,
+    etag: String,
+    before: String,
+    after: String,
+    count: usize,
+}
+
+/// Replaces a text in every file that holds it. Without `apply` nothing is written and the differences are told; with it
+/// each file is saved, unless it was changed meanwhile.
+#[utoipa::path(post, path = "/api/vibecode/files/replace", responses((status = 200, description = "The files.")))]
+async fn replace(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
+    let (workspaces, asker, id) = (service(&app.platform)?, asker(&app, &caller)?, given.session()?);
+    if given.flag("regex", false) || given.flag("whole_word", false) {
+        let detail = "what is replaced is a plain text, not an expression; leave `regex` and `whole_word` away";
+        return Err(Problem::new(ProblemCode::BadRequest, detail).into());
+    }
+    // What is replaced is exactly what was typed; letters of another case are other letters.
+    let query = SearchQuery { case_sensitive: true, kind: SearchKind::Contents, ..query(&given)? };
+    let with =
+        given.text("replacement").ok_or_else(|| Problem::new(ProblemCode::BadRequest, "`replacement` is missing"))?;
+    let text = query.text.clone();
+    let (paths, truncated) = holding(workspaces, &asker, &id, query).await?;
+    let mut looked_at = 0;
+    let (mut files, mut replaced) = (Vec::new(), 0);
+    for path in paths {
+        let (bytes, etag) = match whole(workspaces, &asker, &id, &path).await {
+            Ok(read) => read,
+            Err(Undone::Problem(problem)) => {
+                files.push(json!({"path": path.to_string(), "error": problem.detail}));
+                continue;
+            }
+            Err(later) => return Err(later),
+        };
+        looked_at += bytes.len();
+        if looked_at > LOOKED_AT_BYTES_MAX {
+            let detail =
+                format!("the files hold more than {LOOKED_AT_BYTES_MAX} bytes together; narrow it with `include`");
+            return Err(Problem::new(ProblemCode::TooLarge, detail).into());
+        }
+        let Ok(before) = String::from_utf8(bytes) else { continue };
+        let count = before.matches(&text).count();
+        if count == 0 {
+            continue;
+        }
+        let file = Replaced { after: before.replace(&text, with), path, etag, before, count };
+        replaced += count;
+        files.push(file.told(workspaces, &asker, &id, given.flag("apply", false)).await?);
+    }
+    Ok(Json(
+        json!({"files": files, "replaced": replaced, "truncated": truncated, "applied": given.flag("apply", false)}),
+    ))
+}
+
+/// The files that hold a text, and whether there may be more.
+async fn holding(
+    workspaces: &Workspaces,
+    asker: &Asker,
+    id: &WorkspaceId,
+    query: SearchQuery,
+) -> Result<(Vec<WorkspacePath>, bool), Undone> {
+    let mut events = workspaces.search(asker, id, SearchQuery { limit: 10 * MATCHES_MAX, ..query }).await?;
+    let (mut paths, mut truncated): (Vec<WorkspacePath>, bool) = (Vec::new(), true);
+    while let Some(event) = events.next().await {
+        match event? {
+            SearchEvent::Match { path, .. } if !paths.contains(&path) => {
+                if paths.len() == FILES_MAX {
+                    return Ok((paths, true));
+                }
+                paths.push(path);
+            }
+            SearchEvent::Match { .. } | SearchEvent::File { .. } => {}
+            SearchEvent::Done { truncated: cut, .. } => truncated = cut,
+        }
+    }
+    paths.sort();
+    Ok((paths, truncated))
+}
+
+impl Replaced {
+    async fn told(
+        self,
+        workspaces: &Workspaces,
+        asker: &Asker,
+        id: &WorkspaceId,
+        apply: bool,
+    ) -> Result<Value, Undone> {
+        let path = self.path.to_string();
+        if !apply {
+            let name = path.strip_prefix("/workspace/").unwrap_or(&path);
+            let diff = difference(name, Some(&self.before), &self.after).text;
+            return Ok(json!({"path": path, "count": self.count, "etag": self.etag, "diff": diff}));
+        }
+        let wanted = SaveWanted { path: self.path, if_match: Some(tag(&self.etag)), ..SaveWanted::default() };
+        match workspaces.save(asker, id, wanted, Content::Bytes(self.after.into())).await {
+            Ok(saved) => Ok(json!({"path": path, "count": self.count, "etag": saved.etag})),
+            Err(error @ (NotDone::Awaiting { .. } | NotDone::InProgress(_) | NotDone::Refused(_))) => Err(error.into()),
+            Err(error) => Ok(json!({"path": path, "count": 0, "error": error.to_string()})),
+        }
+    }
+}
+
+fn named(request: &Request) -> Result<(WorkspaceId, WorkspacePath), Problem> {
+    let need = |key: &str| {
+        parameter(request.uri(), key)
+            .ok_or_else(|| Problem::new(ProblemCode::BadRequest, format!("`{key}` is missing")))
+    };
+    Ok((parse(&need("session_id")?)?, path_of(Some(&need("path")?), None)?))
+}
+
+/// A file's bytes to be saved, or a directory packed as `format` says: zip or tar_gz.
+#[utoipa::path(get, path = "/api/vibecode/files/download", responses((status = 200, description = "The bytes.")))]
+async fn download(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, Undone> {
+    let (id, path) = named(&request)?;
+    let (workspaces, asker) = (service(&app.platform)?, asker(&app, &caller)?);
+    let entry = workspaces.stat(&asker, &id, &path).await?;
+    if entry.kind != FileType::Directory {
+        let open = workspaces.read(&asker, &id, &path, None).await?;
+        let mut response = bodies::raw(open.content, "application/octet-stream");
+        bodies::name(&mut response, "attachment", path.name().unwrap_or_default());
+        return Ok(response);
+    }
+    let (format, kind, extension) = match parameter(request.uri(), "format").as_deref() {
+        None | Some("zip") => (ArchiveFormat::Zip, "application/zip", ".zip"),
+        Some("tar_gz" | "tar.gz") => (ArchiveFormat::TarGz, "application/gzip", ".tar.gz"),
+        Some(_) => return Err(Problem::new(ProblemCode::BadRequest, "`format` must be zip or tar_gz").into()),
+    };
+    let mut response = bodies::raw(workspaces.archive(&asker, &id, &path, format).await?, kind);
+    let name = [path.name().unwrap_or(b"workspace"), extension.as_bytes()].concat();
+    bodies::name(&mut response, "attachment", &name);
+    Ok(response)
+}
+
+/// A file whose bytes are the body, streamed. Resumable uploads are the API's own `…/files/uploads`.
+#[utoipa::path(post, path = "/api/vibecode/files/upload", responses((status = 200, description = "It is saved.")))]
+async fn upload(State(app): State<App>, caller: Caller, request: Request) -> Result<Json<Value>, Undone> {
+    let (id, path) = named(&request)?;
+    let (workspaces, asker) = (service(&app.platform)?, asker(&app, &caller)?);
+    // Who may not see the workspace does not get to send a gigabyte to it.
+    workspaces.get(&caller.principal, &id).await?;
+    let overwrite =
+        parameter(request.uri(), "overwrite").is_none_or(|text| matches!(text.as_str(), "true" | "1" | "yes"));
+    let (parts, body) = request.into_parts();
+    refuse_forms(&parts.headers)?;
+    let content = bodies::content(&parts.headers, body).await?;
+    let path = path.below_root().map_err(bad_path)?;
+    let wanted = SaveWanted { path, create_parents: true, if_none_match: !overwrite, ..SaveWanted::default() };
+    let saved = workspaces.save(&asker, &id, wanted, content).await?;
+    Ok(Json(json!({"success": true, "path": saved.path.to_string(), "etag": saved.etag, "size": saved.size})))
+}
+
+/// A form would be saved with its boundaries in it.
+fn refuse_forms(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if kind.starts_with("multipart/") {
+        let detail = "send the file's bytes as the body, not a form: `curl --data-binary @FILE`";
+        return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
+    }
+    Ok(())
+}
