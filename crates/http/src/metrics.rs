@@ -13,10 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use reeve_platform::Platform;
-use reeve_store::{ApprovalFilter, StoreError};
-use reeve_types::limits::PAGE_ROWS_MAX;
+use reeve_store::StoreError;
 use reeve_types::session::SessionState;
-use reeve_types::{ApprovalStatus, TenantId};
 
 /// The media type of the text that [`HttpMetrics::encode`] writes.
 pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -151,9 +149,7 @@ async fn platform_numbers(platform: &Platform) -> Result<Registry, StoreError> {
     let store = platform.store();
     let head = store.log_head().await?;
     let (deliveries, _) = store.delivery_counts().await?;
-    let pending =
-        ApprovalFilter { status: Some(ApprovalStatus::Pending), limit: PAGE_ROWS_MAX, ..ApprovalFilter::default() };
-    let pending = store.approvals(&TenantId::default_tenant(), pending, platform.clock().now()).await?.len() as u64;
+    let pending = store.pending_approvals(platform.clock().now()).await?;
 
     let mut registry = Registry::with_prefix("reeve");
     let acts = Family::<What, Counter>::default();
@@ -186,7 +182,7 @@ async fn platform_numbers(platform: &Platform) -> Result<Registry, StoreError> {
 /// How many sessions are in which state, under Reeve's name and under the guide's.
 async fn session_numbers(platform: &Platform) -> Result<(Registry, Registry), StoreError> {
     let (mut own, mut aegis) = (Registry::with_prefix("reeve"), Registry::with_prefix("aegis"));
-    let counts = platform.store().session_counts(&TenantId::default_tenant()).await?;
+    let counts = platform.store().session_counts_of_all().await?;
     let (states, active) = (Family::<InState, Gauge>::default(), Gauge::<i64>::default());
     own.register("sessions", "Sessions by what they are doing", states.clone());
     aegis.register("sessions_active", "Sessions with a turn in flight", active.clone());

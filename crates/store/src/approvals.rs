@@ -92,6 +92,16 @@ impl Store {
         .await
     }
 
+    /// How many questions of all tenants wait for people.
+    pub async fn pending_approvals(&self, now: jiff::Timestamp) -> Result<u64, StoreError> {
+        self.read(move |db| {
+            let sql = "SELECT count(*) FROM approvals WHERE status = 'pending' AND expires_us > ?1";
+            let count: i64 = db.query_row(sql, [micros(now)], |row| row.get(0))?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        })
+        .await
+    }
+
     /// The moment at which the next pending approval expires.
     pub async fn next_expiry(&self) -> Result<Option<jiff::Timestamp>, StoreError> {
         self.read(|db| {

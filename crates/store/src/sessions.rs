@@ -147,6 +147,13 @@ fn put(db: &Connection, row: &StoredSession) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What a query counts, by word.
+fn counts(db: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<(String, u64)>, StoreError> {
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+    rows.map(|row| row.map(|(word, n)| (word, u64::try_from(n).unwrap_or(0))).map_err(StoreError::from)).collect()
+}
+
 /// Numbers what has happened and keeps it; the row learns how far the stream has come.
 fn append(
     db: &Connection,
@@ -270,13 +277,14 @@ impl Store {
     pub async fn session_counts(&self, tenant: &TenantId) -> Result<Vec<(String, u64)>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |db| {
-            let mut statement =
-                db.prepare_cached("SELECT state, count(*) FROM sessions WHERE tenant = ?1 GROUP BY state")?;
-            let rows = statement.query_map([tenant.as_str()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
-            rows.map(|row| row.map(|(state, n)| (state, u64::try_from(n).unwrap_or(0))).map_err(StoreError::from))
-                .collect()
+            counts(db, "SELECT state, count(*) FROM sessions WHERE tenant = ?1 GROUP BY state", [tenant.as_str()])
         })
         .await
+    }
+
+    /// The same of all tenants together, for whoever watches the installation.
+    pub async fn session_counts_of_all(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.read(|db| counts(db, "SELECT state, count(*) FROM sessions GROUP BY state", [])).await
     }
 
     /// Sessions of every tenant whose turn a stopped process left, or whose prompts wait: for the platform's own tending.

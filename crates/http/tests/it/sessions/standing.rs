@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Method;
+use reeve_types::PrincipalKind;
 use serde_json::{Value, json};
 
 use super::{Room, Watched, at, begin, changes, events_until, looks, says};
@@ -107,4 +108,17 @@ async fn many_are_ended_at_once_and_stay_in_the_history() {
     assert_eq!(seen, [json!(ids[2]), json!(ids[1])], "newest first");
     assert_eq!(alice.get("/v1/sessions/history?status=active").await.expect(200)["records"], json!([]));
     assert_eq!(bob.get("/v1/sessions/history").await.expect(200)["pagination"]["total"], 1);
+}
+
+#[tokio::test]
+async fn the_installations_numbers_are_of_all_tenants() {
+    let room = Room::with([]);
+    let alice = room.developer("alice").await;
+    let eve = room.t.key("other".parse().unwrap(), PrincipalKind::User, "eve", &["admin"]).await;
+    for client in [&alice, &eve, &eve] {
+        begin(client, json!({"agent": "general"})).await;
+    }
+    let numbers = alice.get("/metrics").await.text;
+    assert!(numbers.contains("reeve_sessions{state=\"idle\"} 3"), "{numbers}");
+    assert_eq!(alice.get("/api/v1/sessions/stats").await.expect(200)["total"], 1, "and a tenant sees its own");
 }
