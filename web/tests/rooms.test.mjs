@@ -55,6 +55,19 @@ describe('signing in', () => {
     await page.reload();
     await page.getByRole('heading', { name: 'Workspaces', level: 1 }).waitFor();
   });
+
+  it('leads from the first link of an installation to a workspace that is one click away', async () => {
+    await person.go(`/sign-in?link=${await signInLink()}&to=${encodeURIComponent('/workspaces?new=python')}`);
+    const dialog = page.getByRole('dialog', { name: 'New workspace' });
+    await dialog.waitFor();
+    await dialog.getByRole('radio', { name: /^Python/ }).and(page.locator(':checked')).waitFor({ state: 'attached' });
+    assert.ok(await dialog.getByRole('button', { name: 'Create and open' }).isEnabled());
+    assert.ok(!page.url().includes('new='), 'the wish is heard once');
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'hidden' });
+    await person.go(`/sign-in?link=${await signInLink()}&to=${encodeURIComponent('//elsewhere.example')}`);
+    await page.waitForURL(/#\/workspaces$/);
+  });
 });
 
 describe('workspaces', () => {

@@ -21,7 +21,9 @@ fn witness(home: &Home, server: &Server) -> std::process::Output {
 fn a_log_that_was_taken_back_is_not_cosigned_again() {
     let home = Home::new();
     let mut server = home.start();
-    std::fs::write(home.path().join("log.pub"), server.cli(&home, &["audit", "log-key"]).stdout).expect("the key");
+    let key = server.cli(&home, &["audit", "log-key"]);
+    assert!(key.status.success(), "{}", text(&key));
+    std::fs::write(home.path().join("log.pub"), &key.stdout).expect("the key");
     let made = server.cli(&home, &["audit", "keygen", "second-party", "--file", "witness.key"]);
     assert!(made.status.success(), "{}", text(&made));
     let public = String::from_utf8_lossy(&made.stdout).trim().to_owned();
