@@ -5,9 +5,14 @@ import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import ts from 'typescript';
 
-const source = await readFile(new URL('../src/conversation/diff.ts', import.meta.url), 'utf8');
-const { outputText } = ts.transpileModule(source, { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } });
-const { compare, hunksOf, placeOf, withParts, without } = await import(`data:text/javascript,${encodeURIComponent(outputText)}`);
+const { compare, hunksOf, placeOf, withParts, without } = await brought('../src/conversation/diff.ts');
+const { changesOf, isChange } = await brought('../src/lib/unified.ts');
+
+async function brought(path) {
+  const source = await readFile(new URL(path, import.meta.url), 'utf8');
+  const { outputText } = ts.transpileModule(source, { compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 } });
+  return import(`data:text/javascript,${encodeURIComponent(outputText)}`);
+}
 
 /** The same numbers every time (Park and Miller, 1988). */
 function numbers(seed) {
@@ -63,5 +68,27 @@ describe('some parts of a change', () => {
     assert.ok(withParts(before, after, new Set([1])).endsWith('the end'));
     assert.equal(withParts('', 'one\n', new Set([0])), 'one\n');
     assert.equal(withParts('one\n', '', new Set()), 'one\n');
+  });
+});
+
+describe('a unified difference', () => {
+  it('is read file by file, whatever its lines look like', () => {
+    const text = [
+      '--- a/notes.md', '+++ b/notes.md', '@@ -1,3 +1,3 @@', ' one', '--- a list', '+++ a sum', ' three', '@@ -9 +9,2 @@', ' nine', '+ten',
+      '\\ No newline at end of file', '--- /dev/null', '+++ b/new.txt', '@@ -0,0 +1 @@', '+made', '',
+    ].join('\n');
+    assert.ok(isChange(text));
+    const [notes, fresh] = changesOf(text);
+    assert.deepEqual([notes.path, notes.fresh, fresh.path, fresh.fresh], ['notes.md', false, 'new.txt', true]);
+    assert.deepEqual(notes.lines.map(({ kind, text: line }) => `${kind} ${line}`), [
+      'same one', 'removed -- a list', 'added ++ a sum', 'same three', 'part Line 9', 'same nine', 'added ten',
+    ]);
+    assert.deepEqual(fresh.lines, [{ kind: 'added', text: 'made' }]);
+  });
+
+  it('may be cut off, which is told, and is nothing else', () => {
+    const [cut] = changesOf('--- a/x\n+++ b/x\n@@ -1,9 +1,9 @@\n same\n-gone\n… and 12 more lines');
+    assert.deepEqual(cut.lines.at(-1), { kind: 'part', text: '… and 12 more lines' });
+    for (const other of ['', 'npm test', '--- a', '--- a\n+++ b\n', 'see:\n--- a\n+++ b\n@@ -1 +1 @@']) assert.ok(!isChange(other), other);
   });
 });

@@ -37,31 +37,45 @@ models = ["${model}"]
 script = ${JSON.stringify(join(here, 'models', `${name}.jsonl`))}
 `).join('')}`;
 
-/** Starts a server. `log` holds what it said; `stop` removes its workspaces, ends it and removes its directory. */
-export async function start() {
+/**
+ * Starts a server; `agents` is what `agents.toml` in its data directory says. `log` holds what it said; `kill` ends it as a
+ * power cut does, `again` starts it anew where it was; `stop` removes its workspaces, ends it and removes its directory.
+ */
+export async function start({ agents } = {}) {
   const data = await mkdtemp(join(tmpdir(), 'reeve-web-'));
   await writeFile(join(data, 'models.toml'), MODELS);
-  const child = spawn(program, ['up', '--data-dir', data, '--listen', '127.0.0.1:0', '--policy', join(here, 'policy.yaml')], {
-    env: environment,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    // Ctrl-C is for the tests: they remove the workspaces before they end the server.
-    detached: true,
-  });
+  if (agents) await writeFile(join(data, 'agents.toml'), agents);
   const log = [];
-  const listening = new Promise((resolve, reject) => {
-    for (const stream of [child.stdout, child.stderr]) {
-      createInterface({ input: stream }).on('line', (line) => {
-        log.push(line);
-        const found = /listening on (http:\/\/[\d.:]+)/.exec(line);
-        if (found) resolve(found[1]);
-      });
-    }
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`the server ended with code ${code}:\n${log.join('\n')}`)));
-  });
-  const ended = once(child, 'exit');
+  let running;
+
+  async function up(listen) {
+    const child = spawn(program, ['up', '--data-dir', data, '--listen', listen, '--policy', join(here, 'policy.yaml')], {
+      env: environment,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // Ctrl-C is for the tests: they remove the workspaces before they end the server.
+      detached: true,
+    });
+    running = { child, ended: once(child, 'exit') };
+    return new Promise((resolve, reject) => {
+      for (const stream of [child.stdout, child.stderr]) {
+        createInterface({ input: stream }).on('line', (line) => {
+          log.push(line);
+          const found = /listening on (http:\/\/[\d.:]+)/.exec(line);
+          if (found) resolve(found[1]);
+        });
+      }
+      child.once('error', reject);
+      child.once('exit', (code) => reject(new Error(`the server ended with code ${code}:\n${log.join('\n')}`)));
+    });
+  }
+
+  async function kill() {
+    running.child.kill('SIGKILL');
+    await running.ended;
+  }
 
   async function stop() {
+    const { child, ended } = running;
     if (child.exitCode === null && child.signalCode === null) {
       await removeWorkspaces(data).catch((error) => log.push(`workspaces were left: ${error.message}`));
       child.kill('SIGTERM');
@@ -73,7 +87,8 @@ export async function start() {
   }
 
   try {
-    return { url: await listening, data, log, stop };
+    const url = await up('127.0.0.1:0');
+    return { url, data, log, kill, again: () => up(new URL(url).host), stop };
   } catch (error) {
     await stop();
     throw error;

@@ -67,6 +67,7 @@ async fn build_with(config: &Config, holds: Holds) -> anyhow::Result<Built> {
     let store = Store::open(&config.data_dir, Arc::clone(&clock))
         .map_err(|error| anyhow::anyhow!(error.chain()))
         .with_context(|| format!("the data directory {} cannot be used", config.data_dir.display()))?;
+    let store = if config.otel.is_some() { store.with_spans(crate::telemetry::here) } else { store };
     let environment: reeve_platform::policies::Environment = Arc::new(crate::config::surroundings::variable);
     let (policies, set) = Policies::load(config.policy_files.clone(), environment, clock.now())?;
     let inventory = Arc::new(InventoryHolder::load(config.inventory_file.clone(), targets::same_target())?);

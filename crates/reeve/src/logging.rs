@@ -63,9 +63,10 @@ where
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let (Self::Text(lines) | Self::Json(lines)) = self;
-        let Some((trace, span)) = crate::telemetry::here() else {
+        let Some(here) = crate::telemetry::here() else {
             return lines.format_event(ctx, to, event);
         };
+        let (trace, span) = (here.trace_id, here.span_id);
         let mut line = String::new();
         lines.format_event(ctx, Writer::new(&mut line), event)?;
         match (self, line.strip_prefix('{')) {

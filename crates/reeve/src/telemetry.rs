@@ -13,6 +13,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExporter as _};
+use reeve_types::event::SpanPart;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
@@ -86,12 +87,12 @@ impl Telemetry {
     }
 }
 
-/// The trace and the span that the running code belongs to, as log lines name them.
-pub(crate) fn here() -> Option<(String, String)> {
+/// The span that the running code belongs to, as log lines and records name it.
+pub(crate) fn here() -> Option<SpanPart> {
     Context::map_current(|context| {
         let span = context.span();
         let ids = span.span_context();
-        ids.is_valid().then(|| (ids.trace_id().to_string(), ids.span_id().to_string()))
+        ids.is_valid().then(|| SpanPart { trace_id: ids.trace_id().to_string(), span_id: ids.span_id().to_string() })
     })
 }
 

@@ -166,7 +166,7 @@ impl Preview {
         let mut course = self.course();
         course.standing.running = true;
         course.standing.last_error = None;
-        course.terminal = Some(Arc::clone(terminal)).filter(|_| !course.ended);
+        course.terminal = (!course.ended).then(|| Arc::clone(terminal));
         !course.ended
     }
 

@@ -16,9 +16,16 @@ impl Ledger for Store {
     fn record<'a>(
         &'a self,
         expect: Vec<Expectation>,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
     ) -> BoxFuture<'a, Result<Vec<Recorded>, LedgerError>> {
-        Box::pin(self.writer.record(expect, entries))
+        Box::pin(async move {
+            if let Some(span) = self.spans.and_then(|here| here()) {
+                for entry in &mut entries {
+                    entry.event.span.get_or_insert_with(|| span.clone());
+                }
+            }
+            self.writer.record(expect, entries).await
+        })
     }
 
     fn find_act<'a>(&'a self, act_digest: Digest) -> BoxFuture<'a, Result<Admission, LedgerError>> {

@@ -133,8 +133,12 @@ pub struct Store {
     known_keys: Arc<keys::KnownKeys>,
     lists: Arc<lists::Lists>,
     clock: Arc<dyn Clock>,
+    spans: Option<SpanSource>,
     _lock: Arc<lock::DirectoryLock>,
 }
+
+/// Tells the span of distributed tracing that the caller is in, if any.
+pub type SpanSource = fn() -> Option<reeve_types::event::SpanPart>;
 
 impl Store {
     /// Opens, or creates, the store in a directory. Only one process at a time may hold it.
@@ -159,8 +163,16 @@ impl Store {
             known_keys: Arc::default(),
             lists: Arc::default(),
             clock,
+            spans: None,
             _lock: lock,
         })
+    }
+
+    /// Writes into each record the span that it is recorded in.
+    #[must_use]
+    pub fn with_spans(mut self, here: SpanSource) -> Self {
+        self.spans = Some(here);
+        self
     }
 
     /// The data directory.

@@ -224,6 +224,16 @@ pub struct DelegationPart {
     pub reasoning_chain: Vec<String>,
 }
 
+/// The span of distributed tracing in which a record was written, in the hexadecimal form of W3C Trace Context. It leads
+/// from the record to the traces of a collector and to log lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpanPart {
+    /// The trace, 32 digits. Not to be mistaken for the journey, which is `trace_id` of the record itself.
+    pub trace_id: String,
+    /// The span, 16 digits.
+    pub span_id: String,
+}
+
 /// One entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -287,6 +297,9 @@ pub struct Event {
     /// Anything else, in words (life-cycle, configuration, identity).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// Where traces are sent, the span it was written in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<SpanPart>,
 }
 
 /// The version of the shape written today.
@@ -318,6 +331,7 @@ impl Event {
             decision: None,
             outcome: None,
             note: String::new(),
+            span: None,
         }
     }
 }

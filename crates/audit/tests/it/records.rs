@@ -2,7 +2,9 @@
 
 use reeve_audit::{SealError, seal, served_json};
 use reeve_types::decision::ConditionResult;
-use reeve_types::event::{ApprovalPart, DelegationPart, InputPart, OutcomePart, PolicyPart, SessionPart, ToolPart};
+use reeve_types::event::{
+    ApprovalPart, DelegationPart, InputPart, OutcomePart, PolicyPart, SessionPart, SpanPart, ToolPart,
+};
 use reeve_types::{
     ActionClass, ActionId, Approval, ApprovalId, ApprovalStatus, AuthMethod, Digest, Effect, Event, EventId, EventType,
     Measured, Origin, Principal, PrincipalKind, Purpose, Resource, ResourceKind, TenantId, TraceId, VerifyStatus, Vote,
@@ -120,6 +122,10 @@ fn full() -> Event {
             duration_ms: Some(12),
         }),
         note: "note".to_owned(),
+        span: Some(SpanPart {
+            trace_id: "0af7651916cd43dd8448eb211c80319c".to_owned(),
+            span_id: "b7ad6b7169203331".to_owned(),
+        }),
     }
 }
 
@@ -185,6 +191,7 @@ fn every_field_is_covered_by_the_hash() {
         ("decision", changed(|e| e.decision.as_mut().unwrap().confidence = 0.91)),
         ("outcome", changed(|e| e.outcome.as_mut().unwrap().status = "error".to_owned())),
         ("note", changed(|e| e.note.push('!'))),
+        ("span", changed(|e| e.span = None)),
     ];
     for (field, changed) in &table {
         assert_eq!(changed, &[*field]);

@@ -268,8 +268,7 @@ impl Check<'_> {
             }
         }
         if !named {
-            let ip = if self.around.in_container { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-            let default = SocketAddr::from((ip, PORT));
+            let default = usual_address(self.around);
             if !found.contains(&default) {
                 found.insert(0, default);
             }
@@ -467,6 +466,12 @@ impl Check<'_> {
         }
         Some(text.trim_end_matches('/').to_owned())
     }
+}
+
+/// Where the server listens when nobody says.
+pub(super) fn usual_address(around: &Surroundings) -> SocketAddr {
+    let ip = if around.in_container { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    SocketAddr::from((ip, PORT))
 }
 
 /// An address to listen on. Names are not looked up, except `localhost`.

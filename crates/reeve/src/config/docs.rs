@@ -7,7 +7,7 @@ use reeve_types::secret::MASK;
 use serde::Serialize;
 
 use super::Config;
-use super::keys::{EXTRA_LISTENER, KEYS, Key, Kind};
+use super::keys::{EXTRA_LISTENER, KEYS, Key, Kind, LISTEN_HOST, LISTEN_PORT};
 use super::layers::Source;
 
 /// One setting as it holds.
@@ -99,7 +99,9 @@ pub(crate) fn reference() -> String {
     }
     let _ = writeln!(
         page,
-        "\n`{EXTRA_LISTENER}` adds one more address to `listen`, unless `REEVE_LISTEN` or `--listen` says exactly where to listen."
+        "\n`{EXTRA_LISTENER}` adds one more address to `listen`, unless `REEVE_LISTEN` or `--listen` says exactly where to listen.\n\
+         `{LISTEN_HOST}` and `{LISTEN_PORT}` are read as `listen` where no other variable sets it; variables that end in `_MS`\n\
+         hold milliseconds, whatever the setting counts in."
     );
     page
 }

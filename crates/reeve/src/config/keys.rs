@@ -79,6 +79,11 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
 /// A variable of the guides that adds one more address to `listen` instead of replacing it.
 pub(crate) const EXTRA_LISTENER: &str = "HELPDESK_AUDIT_ADDR";
 
+/// Variables of the Aegis guide that say in two parts what `listen` says in one.
+pub(crate) const LISTEN_HOST: &str = "AEGIS_HOST";
+/// The other part.
+pub(crate) const LISTEN_PORT: &str = "AEGIS_PORT";
+
 macro_rules! keys {
     ($($name:literal, $kind:ident, [$($alias:literal),*], $default:literal, $meaning:literal;)*) => {
         /// Every setting, in the order in which it is shown.
@@ -91,7 +96,7 @@ macro_rules! keys {
 keys! {
     "listen", TextList, ["HELPDESK_GATEWAY_ADDR"], "127.0.0.1:8080, in a container 0.0.0.0:8080",
         "Addresses on which the server listens: `IP:PORT`, `localhost:PORT` or `:PORT` for every interface.";
-    "data_dir", Path, [], "$XDG_DATA_HOME/reeve or ~/.local/share/reeve, for root /var/lib/reeve",
+    "data_dir", Path, ["AEGIS_STATE_DIR"], "$XDG_DATA_HOME/reeve or ~/.local/share/reeve, for root /var/lib/reeve",
         "The directory that holds everything Reeve remembers: state, audit log, keys. Only its owner may read it.";
     "mode", Text, ["HELPDESK_OPERATING_MODE"], "readonly",
         "`readonly`: policy alone decides; `readonly-governed`: everything that changes something is refused, whatever \
@@ -245,9 +250,9 @@ keys! {
         "Which of them each tenant may work in (`tenantWorkdirs`): see docs/tenants.md.";
     "workspaces.preview_domain", Text, [], "localhost",
         "Previews answer at `PORT--WORKSPACE.preview.` followed by this domain; its wildcard must lead to this server.";
-    "shutdown.grace_seconds", Number, [], "15",
+    "shutdown.grace_seconds", Number, ["AEGIS_SHUTDOWN_GRACE_MS"], "15",
         "How long work in progress may go on after the server was told to stop.";
-    "shutdown.hard_seconds", Number, [], "20",
+    "shutdown.hard_seconds", Number, ["AEGIS_SHUTDOWN_HARD_MS"], "20",
         "When the server ends whatever still runs.";
     "log.level", Text, ["HELPDESK_LOG_LEVEL"], "info",
         "`error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,reeve_gate=debug`.";

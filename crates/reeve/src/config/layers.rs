@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::ConfigError;
 use super::file::read_file;
-use super::keys::{EXTRA_LISTENER, KEYS, Key, Kind};
+use super::keys::{EXTRA_LISTENER, KEYS, Key, Kind, LISTEN_HOST, LISTEN_PORT};
 use super::surroundings::Surroundings;
 
 /// Where a value comes from.
@@ -154,12 +154,36 @@ fn from_flag(flag: &Flag) -> Setting {
 fn from_variables(key: &Key, around: &Surroundings) -> Option<Setting> {
     let own = key.variable();
     let names = std::iter::once(own.as_str()).chain(key.aliases.iter().copied());
-    let (name, value) = names.into_iter().find_map(|name| Some((name, around.variable(name)?)))?;
+    let Some((name, value)) = names.into_iter().find_map(|name| Some((name, around.variable(name)?))) else {
+        return if key.name == "listen" { in_two_parts(around) } else { None };
+    };
     let raw = match key.kind {
         Kind::TextList | Kind::PathList => Raw::Many(split(value)),
+        _ if key.name.ends_with("_seconds") && name.ends_with("_MS") => Raw::One(in_seconds(value)),
         _ => Raw::One(value.to_owned()),
     };
     Some(Setting { raw, source: Source::Variable(name.to_owned()) })
+}
+
+/// The Aegis guide names host and port by themselves.
+fn in_two_parts(around: &Surroundings) -> Option<Setting> {
+    let (host, port) = (around.variable(LISTEN_HOST), around.variable(LISTEN_PORT));
+    let source = Source::Variable(if host.is_some() { LISTEN_HOST } else { LISTEN_PORT }.to_owned());
+    let usual = super::check::usual_address(around);
+    let host = match host {
+        None if port.is_none() => return None,
+        None => usual.ip().to_string(),
+        Some(host) if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
+        Some(host) => host.to_owned(),
+    };
+    let port = port.map_or_else(|| usual.port().to_string(), str::to_owned);
+    Some(Setting { raw: Raw::Many(vec![format!("{host}:{port}")]), source })
+}
+
+/// The Aegis guide counts milliseconds; begun seconds count. What is no number is left as it is, to be complained of as it
+/// was typed.
+fn in_seconds(milliseconds: &str) -> String {
+    milliseconds.trim().parse::<u64>().map_or_else(|_| milliseconds.to_owned(), |ms| ms.div_ceil(1000).to_string())
 }
 
 fn split(value: &str) -> Vec<String> {

@@ -72,8 +72,8 @@ impl Surroundings {
     /// Variables of ours and of the guides that no setting reads, so that whoever set them learns that.
     pub(crate) fn unread_variables(&self) -> Vec<&str> {
         let known = |name: &str| {
-            name == super::keys::EXTRA_LISTENER
-                || name == CONFIG_VARIABLE
+            [super::keys::EXTRA_LISTENER, super::keys::LISTEN_HOST, super::keys::LISTEN_PORT, CONFIG_VARIABLE]
+                .contains(&name)
                 || super::keys::KEYS.iter().any(|key| key.variable() == name || key.aliases.contains(&name))
         };
         let ours = |name: &str| name.starts_with("REEVE_") || name.starts_with("HELPDESK_");

@@ -108,7 +108,8 @@ fn every_variable_of_the_table_is_read() {
     for key in KEYS {
         let own = key.variable();
         for name in std::iter::once(own.as_str()).chain(key.aliases.iter().copied()) {
-            let mut variables = vec![(name, value(key.name, key.kind.words()))];
+            let mut variables =
+                vec![(name, if name.ends_with("_MS") { "19000" } else { value(key.name, key.kind.words()) })];
             if key.name.starts_with("notify.smtp.") {
                 let needed = [
                     ("REEVE_NOTIFY_SMTP_HOST", "mail"),
@@ -139,6 +140,20 @@ fn no_variable_means_two_things() {
             assert!(seen.insert(name.clone()), "{name} is there twice");
         }
     }
+}
+
+#[test]
+fn the_variables_of_the_aegis_guide_hold() {
+    let loud = |variables: &[(&str, &str)]| listening(&loaded("", variables));
+    assert_eq!(loud(&[("AEGIS_PORT", "9100")]), ["127.0.0.1:9100"]);
+    assert_eq!(loud(&[("AEGIS_HOST", "0.0.0.0")]), ["0.0.0.0:8080"]);
+    assert_eq!(loud(&[("AEGIS_HOST", "::1"), ("AEGIS_PORT", "9100")]), ["[::1]:9100"]);
+    assert_eq!(loud(&[("AEGIS_PORT", "9100"), ("REEVE_LISTEN", "127.0.0.1:81")]), ["127.0.0.1:81"]);
+    assert!(complaints("", &[("AEGIS_PORT", "many")]).contains("AEGIS_PORT"));
+    let stops = loaded("", &[("AEGIS_SHUTDOWN_GRACE_MS", "1500"), ("AEGIS_SHUTDOWN_HARD_MS", "20000")]).shutdown;
+    assert_eq!((stops.grace.as_secs(), stops.hard.as_secs()), (2, 20));
+    assert!(complaints("", &[("AEGIS_SHUTDOWN_GRACE_MS", "1.5s")]).contains("1.5s"));
+    assert_eq!(loaded("", &[("AEGIS_STATE_DIR", "/srv/state")]).data_dir, std::path::Path::new("/srv/state"));
 }
 
 #[test]

@@ -138,6 +138,7 @@ fn a_request_its_turn_and_what_the_turn_did_are_one_trace_without_what_was_said(
         (now["state"] != "running").then_some(now)
     });
     assert_eq!(done["state"], "idle", "{done}");
+    let records = server.get("/api/v1/events?event_type=tool_execution&tool_name=get_server_info").expect(200);
     let metrics = server.get_as(None, "/metrics").text;
     for line in [
         "reeve_sessions_opened_total 1",
@@ -174,6 +175,7 @@ fn a_request_its_turn_and_what_the_turn_did_are_one_trace_without_what_was_said(
     assert_eq!((about["reeve.decision"].as_str(), about["reeve.outcome"].as_str()), ("allow", "failed"));
     assert!(about["reeve.action_id"].starts_with("act_"), "{about:?}");
     assert_eq!(about["reeve.trace_id"], attributes(&turn.attributes)["reeve.trace_id"]);
+    assert_eq!(records[0]["span"], json!({"trace_id": TRACE, "span_id": hex(&act.span_id)}), "{records}");
 
     let resource = collector.sent().remove(0).resource_spans.remove(0).resource.expect("a resource");
     assert_eq!(attributes(&resource.attributes)["service.name"], "steward");
@@ -201,6 +203,9 @@ fn what_was_not_chosen_is_not_sent_and_without_telemetry_nothing_is() {
     let server = home.start();
     let (_, none) = ask(&server, "GET", "/api/v1/tools", Some(format!("00-{TRACE}-{CALLER}-01")), &json!({}));
     assert_eq!(none, None);
+    let records = server.get("/api/v1/events?limit=100").expect(200);
+    let records = records.as_array().expect("records");
+    assert!(!records.is_empty() && records.iter().all(|record| record["span"].is_null()), "{records:?}");
     ended(server);
     assert_eq!(collector.spans().len(), 1);
 }

@@ -48,7 +48,7 @@ mod tests {
     fn a_long_log_is_set_aside_once() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("preview.log");
-        for letter in [b'a', b'b', b'c'] {
+        for letter in *b"abc" {
             append(&path, &vec![letter; usize::try_from(BYTES_MAX).expect("a size") + 1]).expect("appended");
         }
         append(&path, b"last").expect("appended");

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::mount::MountFlags;
+
 use super::layout::Layout;
 
 /// What every workspace sees as `/etc`, in the place that workspaces are reached in.
@@ -213,6 +215,12 @@ fn reachable_directory(layout: &Layout, directory: &Path) -> io::Result<PathBuf>
     std::fs::create_dir_all(&target)?;
     if !super::disk::is_mount(&target) {
         rustix::mount::mount_bind(directory, &target)?;
+    }
+    // Whoever tidies up below `/run` by hand must not empty the machine's own directory through it.
+    let read_only = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+    if let Err(error) = rustix::mount::mount_remount(&target, read_only, c"") {
+        super::disk::unmount(&target)?;
+        return Err(error.into());
     }
     Ok(target)
 }

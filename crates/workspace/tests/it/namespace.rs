@@ -7,6 +7,7 @@ use std::time::Duration;
 use reeve_gate::workspace::WorkspaceDriver;
 use reeve_types::workspace::processes::ExecRequest;
 use reeve_workspace::NamespaceDriver;
+use reeve_workspace::namespace::Toolchain;
 
 use crate::actor::{Actor, execution_id, spec, until};
 use crate::contract::{Ground, contract};
@@ -150,6 +151,21 @@ mod as_root {
         heir.delete(&spec.id, true).await.expect("deleted");
         last.close().await;
         assert!(!reach.exists(), "everything was purged");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_toolchain_is_out_of_reach_of_whoever_tidies_up_by_hand() {
+        let own = tempfile::tempdir().expect("a directory that only its owner walks into");
+        std::fs::write(own.path().join("rustc"), "a compiler").expect("a file");
+        let toolchain = Toolchain { from: own.path().to_owned(), inside: "/opt/tools".into(), programs: None };
+        let stage = Stage::with(|options| options.toolchains = vec![toolchain]).await;
+        let (actor, spec) = (stage.actor(), spec());
+        actor.begin(&spec).await;
+        assert_eq!(actor.told(&spec.id, &["cat", "/opt/tools/rustc"]).await, "a compiler");
+        let mounted = stage.options.reach.as_ref().expect("a place").join("bin");
+        let _refused = std::fs::remove_dir_all(&mounted);
+        assert_eq!(std::fs::read_to_string(own.path().join("rustc")).expect("it is still there"), "a compiler");
+        actor.delete(&spec.id, true).await.expect("deleted");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

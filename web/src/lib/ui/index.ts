@@ -18,6 +18,7 @@ export { default as Splitter } from './Splitter.svelte';
 export { default as Tabs } from './Tabs.svelte';
 export { default as Textarea } from './Textarea.svelte';
 export { default as Time } from './Time.svelte';
+export { default as Unified } from './Unified.svelte';
 export { tooltip } from './tooltip';
 export { confirm } from './confirm.svelte';
 export { toasts } from './toasts.svelte';

@@ -1,1 +1,0 @@
-import{G as e,Gt as t,cn as n,on as r}from"./ui-D5F4wNlJ.js";var i=new class{#e=n(new Map);#t=!1;load(){this.#t||(this.#t=!0,e(`/tools`).then(e=>r(this.#e,new Map(e.tools.map(e=>[e.name,e]))),()=>this.#t=!1))}get names(){return[...t(this.#e).keys()].sort()}find(e){return t(this.#e).get(e)}};export{i as t};
