@@ -6,6 +6,7 @@
 //! permission that the route needs; what is registered there is what the OpenAPI document says and what the coverage
 //! test walks.
 
+mod aegis_events;
 mod aliases;
 mod app;
 mod auth;

@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use crate::aegis_events::{self, Format};
 use crate::metrics::Watching;
 use crate::problem::Problem;
 
@@ -158,12 +159,19 @@ pub(crate) struct Watch {
     /// What is said first.
     pub(crate) opening: Option<String>,
     pub(crate) link: Option<Link>,
+    format: Format,
     ended: bool,
 }
 
 impl Watch {
     pub(crate) fn new(source: Source, seat: Seat, stop: CancellationToken, opening: String) -> Self {
-        Self { source, seat, stop, opening: Some(opening), link: None, ended: false }
+        Self { source, seat, stop, opening: Some(opening), link: None, format: Format::Reeve, ended: false }
+    }
+
+    /// The same in another shape; what is said first has it already.
+    pub(crate) fn in_format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
     }
 
     /// The same, for as long as a link holds.
@@ -195,11 +203,11 @@ impl Watch {
             return None;
         }
         let idle = self.seat.watchers.limits.idle;
-        let (stop, source) = (&self.stop, &mut self.source);
+        let (stop, source, format) = (&self.stop, &mut self.source, self.format);
         let told = tokio::select! {
             biased;
-            () = stop.cancelled() => Heard::End(r#"{"event":"shutdown"}"#),
-            heard = source.next() => heard,
+            () = stop.cancelled() => Heard::End(format.shutdown()),
+            heard = source.next(format) => heard,
             () = tokio::time::sleep(idle) => Heard::Silence,
         };
         if let Some(link) = &mut self.link
@@ -232,15 +240,22 @@ enum Heard {
 }
 
 impl Source {
-    async fn next(&mut self) -> Heard {
+    async fn next(&mut self, format: Format) -> Heard {
         match self {
-            Self::Session(feed) => match feed.next().await {
-                Ok(frame) => Heard::Event(Some(frame.seq), frame.json),
-                Err(error) => {
-                    tracing::error!("a stream of a session cannot be read: {}", error.chain());
-                    Heard::End(
-                        r#"{"event":"error","code":"record_unavailable","message":"the session cannot be read now; come back with Last-Event-ID"}"#,
-                    )
+            Self::Session(feed) => loop {
+                match feed.next().await {
+                    Ok(frame) if format == Format::Reeve => return Heard::Event(Some(frame.seq), frame.json),
+                    Ok(frame) => {
+                        if let Some(json) = aegis_events::of_session(&frame.json) {
+                            return Heard::Event(Some(frame.seq), json.into());
+                        }
+                    }
+                    Err(error) => {
+                        tracing::error!("a stream of a session cannot be read: {}", error.chain());
+                        return Heard::End(
+                            r#"{"event":"error","code":"record_unavailable","message":"the session cannot be read now; come back with Last-Event-ID"}"#,
+                        );
+                    }
                 }
             },
             Self::All(all, caller) => loop {
@@ -253,12 +268,20 @@ impl Source {
                 };
                 match told {
                     Ok(told) if told.is_for(caller) => {
-                        let event = json!({"event": "session", "kind": told.event, "session": *told.session});
-                        return Heard::Event(Some(told.id), event.to_string().into());
+                        let json = match format {
+                            Format::Reeve => {
+                                json!({"event": "session", "kind": told.event, "session": *told.session}).to_string()
+                            }
+                            Format::Aegis => match aegis_events::of_all(told.id, told.event, &told.session) {
+                                Some(json) => json,
+                                None => continue,
+                            },
+                        };
+                        return Heard::Event(Some(told.id), json.into());
                     }
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => return Heard::Event(None, RESYNC.into()),
-                    Err(RecvError::Closed) => return Heard::End(r#"{"event":"shutdown"}"#),
+                    Err(RecvError::Closed) => return Heard::End(format.shutdown()),
                 }
             },
         }

@@ -116,11 +116,13 @@ pub(crate) async fn list(
     caller: Caller,
     stop: Stopping,
     headers: HeaderMap,
+    shape: Result<Query<sessions::following::Shape>, Problem>,
     which: Result<Query<Which>, Problem>,
 ) -> Result<Response, Problem> {
     // A guide's clients follow sessions here.
     if sessions::following::wants_stream(&headers) {
-        return sessions::following::follow_all(&app, &caller, stop, &headers);
+        let Query(shape) = shape?;
+        return sessions::following::follow_all(&app, &caller, stop, &headers, shape.format).await;
     }
     let Query(which) = which?;
     let filter = which.filter(app.platform.clock().now())?;

@@ -77,7 +77,10 @@ impl Feeds {
 impl Feeds {
     pub(super) fn tell(&self, row: &StoredSession, events: Vec<SessionEvent>) {
         // Deltas are for those who watch this session; lists need not hear of each word.
-        let listed = events.iter().rfind(|event| !matches!(event.what.as_str(), "delta" | "thought"));
+        // Of events that were written together, the one that means most to people stands for all.
+        let listed = || events.iter().filter(|event| !matches!(event.what.as_str(), "delta" | "thought"));
+        let journal = |event: &&SessionEvent| matches!(event.what.as_str(), "model_asked" | "model_replied");
+        let listed = listed().rfind(|event| !journal(event)).or_else(|| listed().next_back());
         if let Some(event) = listed {
             // Remembering and telling are one step, so that whoever comes between misses nothing and hears nothing twice.
             let mut recent = lock(&self.recent);

@@ -170,13 +170,25 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/sessions/stats", tag = "sessions", operation_id = "session_stats",
     responses((status = 200, description = "`{\"active\": 1, \"by_state\": {\"running\": 1, …}, \"total\": 4}`.", body = Value)))]
 pub(crate) async fn stats(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+    let counted = counted(&app, &caller).await?;
+    let by_state: Map<String, Value> =
+        counted.iter().map(|(state, count)| (state.to_string(), (*count).into())).collect();
+    let total: u64 = counted.iter().map(|(_, count)| count).sum();
+    Ok(Json(json!({"active": active(&counted), "by_state": by_state, "total": total})))
+}
+
+/// How many sessions of each state somebody may see.
+pub(super) async fn counted(
+    app: &App,
+    caller: &Caller,
+) -> Result<[(SessionState, u64); SessionState::ALL.len()], Problem> {
     let sessions = service(&app.platform)?;
-    let mut counts = [0u64; SessionState::ALL.len()];
+    let mut counts = SessionState::ALL.map(|state| (state, 0));
     let place = |word: &str| SessionState::ALL.iter().position(|state| state.as_str() == word);
     if Permission::Administer.allows(&caller.principal) {
         for (word, count) in app.platform.store().session_counts(caller.tenant()).await? {
             if let Some(slot) = place(&word).and_then(|at| counts.get_mut(at)) {
-                *slot = count;
+                slot.1 = count;
             }
         }
     } else {
@@ -186,7 +198,7 @@ pub(crate) async fn stats(State(app): State<App>, caller: Caller) -> Result<Json
                 let page = sessions.list(&caller.principal, filter.clone()).await?;
                 for session in &page.sessions {
                     if let Some(slot) = place(session.state.as_str()).and_then(|at| counts.get_mut(at)) {
-                        *slot += 1;
+                        slot.1 += 1;
                     }
                 }
                 match page.next_cursor {
@@ -196,10 +208,12 @@ pub(crate) async fn stats(State(app): State<App>, caller: Caller) -> Result<Json
             }
         }
     }
-    let counted = SessionState::ALL.iter().zip(counts);
-    let active: u64 = counted.clone().filter(|(state, _)| state.in_turn()).map(|(_, count)| count).sum();
-    let by_state: Map<String, Value> = counted.map(|(state, count)| (state.to_string(), count.into())).collect();
-    Ok(Json(json!({"active": active, "by_state": by_state, "total": counts.iter().sum::<u64>()})))
+    Ok(counts)
+}
+
+/// How many of them have a turn in flight.
+pub(super) fn active(counted: &[(SessionState, u64)]) -> u64 {
+    counted.iter().filter(|(state, _)| state.in_turn()).map(|(_, count)| count).sum()
 }
 
 /// Sessions that were forked or spawned from one, newest first; at most 200.

@@ -13,7 +13,8 @@ use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
 use super::described::{EventShown, EventsShown};
-use super::service;
+use super::{finding, service};
+use crate::aegis_events::{self, Format};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::extract::{Body, Id, Query};
@@ -34,6 +35,10 @@ pub(crate) struct From {
     pub(super) limit: Option<usize>,
     /// Of a stream: a ticket of POST /api/v1/auth/sse-token instead of a key.
     pub(super) token: Option<String>,
+    /// Of a stream: `aegis` for events in the shape of that guide.
+    #[serde(default)]
+    #[param(inline)]
+    pub(super) format: Format,
 }
 
 /// Whether a client wants a stream: it says so, or brings what only streams take.
@@ -41,7 +46,7 @@ pub(crate) fn wants_stream(headers: &HeaderMap) -> bool {
     headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains("text/event-stream")))
 }
 
-/// What a stream of one session says first.
+/// What a stream of one session says first, in Reeve's shape.
 pub(super) fn connected(session: &Session) -> String {
     json!({"event": "connected", "session_id": session.id, "last_seq": session.last_seq}).to_string()
 }
@@ -96,7 +101,11 @@ async fn follow(
     let after = seen(headers, from.after, session.last_seq)?;
     let seat = app.shared.watchers.seat(caller.who())?;
     let feed = sessions.follow(&caller.principal, id, after).await?;
-    Ok(Watch::new(Source::Session(feed), seat, stop.0, connected(&session)).into_response())
+    let opening = match from.format {
+        Format::Reeve => connected(&session),
+        Format::Aegis => aegis_events::connected(&session, app.platform.clock().now()).to_string(),
+    };
+    Ok(Watch::new(Source::Session(feed), seat, stop.0, opening).in_format(from.format).into_response())
 }
 
 /// How many events a page holds.
@@ -139,6 +148,13 @@ pub(crate) async fn replay(
     Ok(page_of(&found, last_seq, "nextSeq"))
 }
 
+/// The shape of events, on a route that has questions of another kind besides.
+#[derive(Deserialize)]
+pub(crate) struct Shape {
+    #[serde(default)]
+    pub(crate) format: Format,
+}
+
 /// What happens in all sessions that one may see.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -147,6 +163,10 @@ pub(crate) struct Opened {
     /// A ticket of POST /api/v1/auth/sse-token instead of a key.
     #[expect(dead_code, reason = "the guard before the route reads it")]
     token: Option<String>,
+    /// `aegis` for events in the shape of that guide.
+    #[serde(default)]
+    #[param(inline)]
+    format: Format,
 }
 
 /// Each change of the sessions that one may see, from now on.
@@ -157,13 +177,19 @@ pub(crate) async fn all(
     caller: Caller,
     stop: Stopping,
     headers: HeaderMap,
-    Query(_opened): Query<Opened>,
+    Query(opened): Query<Opened>,
 ) -> Result<Response, Problem> {
-    follow_all(&app, &caller, stop, &headers)
+    follow_all(&app, &caller, stop, &headers, opened.format).await
 }
 
 /// The stream of all sessions, for whoever may have sessions.
-pub(crate) fn follow_all(app: &App, caller: &Caller, stop: Stopping, headers: &HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn follow_all(
+    app: &App,
+    caller: &Caller,
+    stop: Stopping,
+    headers: &HeaderMap,
+    format: Format,
+) -> Result<Response, Problem> {
     if !super::USE.allows(&caller.principal) {
         return Err(auth::lacks(super::USE, &caller.principal));
     }
@@ -171,7 +197,14 @@ pub(crate) fn follow_all(app: &App, caller: &Caller, stop: Stopping, headers: &H
     let seat = app.shared.watchers.seat(caller.who())?;
     let after = last_event_id(headers)?;
     let source = Source::All(Box::new(sessions.watch_all(after)), Box::new(caller.principal.clone()));
-    Ok(Watch::new(source, seat, stop.0, r#"{"event":"connected"}"#.to_owned()).into_response())
+    let opening = match format {
+        Format::Reeve => r#"{"event":"connected"}"#.to_owned(),
+        Format::Aegis => {
+            let active = finding::active(&finding::counted(app, caller).await?);
+            aegis_events::connected_to_all(active, app.platform.clock().now()).to_string()
+        }
+    };
+    Ok(Watch::new(source, seat, stop.0, opening).in_format(format).into_response())
 }
 
 /// A ticket for one stream.

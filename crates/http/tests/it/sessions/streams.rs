@@ -57,6 +57,65 @@ async fn a_prompt_is_answered_in_events_that_a_stream_and_a_page_tell_alike() {
 }
 
 #[tokio::test]
+async fn a_client_of_the_guide_reads_its_own_shape_and_resumes_in_it() {
+    let room = Room::with(looks());
+    let alice = room.developer("alice").await;
+    let mut all = Watched::open(&alice, "/v1/events?format=aegis").await;
+    let (no_id, connected) = all.told().await;
+    assert_eq!(
+        (no_id, &connected["event"], &connected["data"]),
+        (None, &json!("connected"), &json!({"activeSessions": 0}))
+    );
+    let id = begin(&alice, json!({"agent": "general"})).await;
+    let mut watched = Watched::open(&alice, &at(&id, "/events?format=aegis")).await;
+    let (_, connected) = watched.told().await;
+    assert_eq!((&connected["event"], &connected["sessionId"]), (&json!("connected"), &json!(id)));
+    assert!(connected["timestamp"].is_string() && connected.get("last_seq").is_none(), "{connected}");
+    alice.post(&at(&id, "/prompts"), json!({"text": "how many rows?"})).await.expect(202);
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last: &Value| last["data"]["detail"] != "completed") {
+        let (number, event) = watched.told().await;
+        assert_eq!((number, &event["sessionId"]), (event["id"].as_u64(), &json!(id)), "{event}");
+        assert!(event["emittedAt"].is_i64() && event["timestamp"].is_string(), "{event}");
+        told.push(event);
+    }
+    let steps: Vec<String> = told
+        .iter()
+        .map(|event| {
+            let data = &event["data"];
+            let what = if event["event"] == "message" { &data["contentType"] } else { &data["status"] };
+            format!("{} {}", event["event"].as_str().unwrap(), what.as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            "status idle",
+            "message text",
+            "status working",
+            "message tool_use",
+            "message tool_result",
+            "message text",
+            "status idle"
+        ]
+    );
+    assert_eq!((&told[1]["data"]["role"], &told[5]["data"]["role"]), (&json!("user"), &json!("assistant")));
+    assert_eq!(told[3]["data"]["tool_id"], told[4]["data"]["tool_id"]);
+    let seen = told[3]["id"].to_string();
+    let mut resumed = Watched::open(&alice.and("last-event-id", &seen), &at(&id, "/events?format=aegis")).await;
+    assert_eq!(resumed.told().await.1["event"], "connected");
+    assert_eq!(resumed.told().await.1, told[4]);
+
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|last: &Value| last["data"]["status"] != "idle") {
+        heard.push(all.told().await.1);
+    }
+    assert_eq!((&heard[0]["event"], &heard[0]["sessionId"]), (&json!("session_created"), &json!(id)));
+    assert!(heard.iter().any(|event| event["event"] == "session_message" && event["data"]["role"] == "assistant"));
+    alice.get(&at(&id, "/events?format=other")).await.problem("bad_request");
+}
+
+#[tokio::test]
 async fn a_stream_is_resumed_in_the_middle_and_goes_on_live() {
     let room = Room::with([Scripted::WaitsThenSays("late".to_owned())]);
     let alice = room.developer("alice").await;
