@@ -9,9 +9,10 @@ use bollard::models::{
 use reeve_types::workspace::WorkspaceSpec;
 use reeve_types::{Digest, WorkspaceError};
 
-use super::Inner;
 use super::about::About;
 use super::labels::{self, Names, Role};
+use super::volumes::Files;
+use super::{Inner, asking};
 use crate::client::RuntimeToken;
 use crate::templates::Template;
 
@@ -62,15 +63,16 @@ pub(super) fn token_of(variables: &[String]) -> Option<RuntimeToken> {
 }
 
 impl Inner {
-    /// How the container of a workspace is made.
+    /// How the container of a workspace is made. Its volumes are those that are there, whatever they are called: they were
+    /// named after whoever had the workspace first, and under another name the engine would silently make empty ones.
     pub(super) fn plan(
         &self,
         about: &About,
         spec: &WorkspaceSpec,
         template: &Template,
-        image: &str,
+        files: &Files,
     ) -> Result<Plan, WorkspaceError> {
-        let names = Names::of(&self.options.prefix, spec);
+        let image = asking::image_of(template)?;
         let mut body = ContainerCreateBody {
             hostname: Some("workspace".to_owned()),
             user: Some(format!("{}:{}", owner().0, owner().1)),
@@ -84,7 +86,7 @@ impl Inner {
             healthcheck: Some(no_healthcheck()),
             labels: Some([(labels::DISK_BYTES.to_owned(), spec.limits.disk_bytes.to_string())].into()),
             host_config: Some(HostConfig {
-                mounts: Some(self.mounts(spec, &names)),
+                mounts: Some(self.mounts(spec, files)),
                 runtime: self.options.container_runtime.clone(),
                 userns_mode: (about.podman && about.rootless)
                     .then(|| format!("keep-id:uid={},gid={}", owner().0, owner().1)),
@@ -99,17 +101,17 @@ impl Inner {
         let shape = shape.to_string();
         let mut labels = labels::of_spec(&self.options.prefix, &self.layout.installation(), spec);
         labels.insert(labels::ROLE.to_owned(), Role::Workspace.as_str().to_owned());
-        labels.insert(labels::VOLUME.to_owned(), names.files());
+        labels.insert(labels::VOLUME.to_owned(), files.name.clone());
         labels.insert(labels::SHAPE.to_owned(), shape.clone());
         body.labels.get_or_insert_default().extend(labels);
-        Ok(Plan { name: names.container, shape, body })
+        Ok(Plan { name: Names::of(&self.options.prefix, spec).container, shape, body })
     }
 
-    fn mounts(&self, spec: &WorkspaceSpec, names: &Names) -> Vec<Mount> {
+    fn mounts(&self, spec: &WorkspaceSpec, files: &Files) -> Vec<Mount> {
         let outside = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
         vec![
-            volume(names.files(), FILES_INSIDE, false),
-            volume(names.home(), HOME_INSIDE, false),
+            volume(files.name.clone(), FILES_INSIDE, false),
+            volume(files.home(), HOME_INSIDE, false),
             bind(outside(self.layout.sockets(&spec.id)), SOCKETS_INSIDE, false),
             bind(outside(self.options.runtime.clone()), RUNTIME_INSIDE, true),
         ]

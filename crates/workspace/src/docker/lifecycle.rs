@@ -18,6 +18,7 @@ use super::engine::Known;
 use super::failure::{self, aside, resting, shortened, unknown, unless_missing};
 use super::held::Held;
 use super::labels::{self, Role};
+use super::volumes::Files;
 use super::{Inner, asking, seeding, sockets};
 use crate::client::{RuntimeClient, RuntimeHealth, RuntimeToken};
 
@@ -89,8 +90,8 @@ impl Inner {
         }
         let made = async {
             let _turn = self.turn().await?;
-            self.make_volumes(&known, &spec, image).await?;
-            let id = self.make_container(&known, &spec).await?;
+            let files = self.make_volumes(&known, &spec, image).await?;
+            let id = self.make_container(&known, &spec, &files).await?;
             if let Some(seeds) = seeds {
                 let into = UploadToContainerOptions { path: FILES_INSIDE.to_owned(), ..Default::default() };
                 let put = known.docker.upload_to_container(&id, Some(into), bollard::body_full(seeds.into())).await;
@@ -123,13 +124,18 @@ impl Inner {
     }
 
     /// Makes the container of a workspace with a token of its own; one that was there is replaced. Answers its id.
-    async fn make_container(&self, known: &Known, spec: &WorkspaceSpec) -> Result<String, WorkspaceError> {
+    async fn make_container(
+        &self,
+        known: &Known,
+        spec: &WorkspaceSpec,
+        files: &Files,
+    ) -> Result<String, WorkspaceError> {
         self.remove_container(known, &spec.id).await?;
         let template = self.template(&spec.template)?;
         let image = asking::image_of(template)?;
         let sockets = self.layout.sockets(&spec.id);
         aside(move || sockets::prepare(&sockets)).await?;
-        let plan = self.plan(&known.about, spec, template, image)?;
+        let plan = self.plan(&known.about, spec, template, files)?;
         let (name, body) = plan.with(&RuntimeToken::generate());
         let options = CreateContainerOptions { name: Some(name), ..CreateContainerOptions::default() };
         let made = known.docker.create_container(Some(options), body).await;
@@ -147,7 +153,7 @@ impl Inner {
             return Err(unknown(&spec.id));
         }
         let template = self.template(&spec.template)?;
-        let shape = self.plan(&known.about, &spec, template, asking::image_of(template)?)?.shape;
+        let shape = self.plan(&known.about, &spec, template, &files)?.shape;
         let there = self.find(&known, &spec.id).await?.filter(|seen| seen.shape == shape);
         if let Some(seen) = there.as_ref().filter(|seen| seen.running)
             && let Ok(client) = self.client(&known, &spec.id, &seen.id).await
@@ -165,7 +171,7 @@ impl Inner {
                 aside(move || sockets::prepare(&sockets)).await?;
                 seen.id
             }
-            None => self.make_container(&known, &spec).await?,
+            None => self.make_container(&known, &spec, &files).await?,
         };
         let started = known.docker.start_container(&id, None::<StartContainerOptions>).await;
         started.map_err(|error| known.failed(format!("start {}", spec.id), &error))?;

@@ -37,6 +37,7 @@ macro_rules! contract {
             every_act_may_be_repeated,
             a_variable_of_the_workspace_reaches_programs_and_no_secret_does,
             files_outlast_a_suspension_and_processes_do_not,
+            what_was_nobodys_keeps_its_files_when_it_becomes_somebodys,
             what_rests_cannot_be_entered,
             files_come_back_as_they_were_in_a_snapshot,
             a_fork_has_the_files_and_a_life_of_its_own,
@@ -171,6 +172,21 @@ pub(crate) async fn files_outlast_a_suspension_and_processes_do_not(ground: &imp
     assert_eq!(actor.told(&spec.id, &["stat", "-c", "%A %n", "notes", "notes/kept.bin", "pipe"]).await, before);
     assert_eq!(actor.told(&spec.id, &["readlink", "notes/link"]).await, "kept.bin");
     assert_ne!(actor.run(&spec.id, &["cat", "/tmp/mark"]).await.outcome.exit_code, 0, "/tmp begins anew");
+}
+
+/// So it is with a spare: it is somebody else's from one moment to the next, and is started anew one day.
+pub(crate) async fn what_was_nobodys_keeps_its_files_when_it_becomes_somebodys(ground: &impl Ground) {
+    let (actor, spare) = (ground.actor(), WorkspaceSpec { owner: String::new(), ..spec() });
+    actor.begin(&spare).await;
+    let given = WorkspaceSpec { owner: "ada".to_owned(), ..spare };
+    actor.save(&given.id, "a.txt", b"kept").await;
+    actor.shell(&given.id, "echo kept > ~/b.txt").await;
+    actor.suspend(&given.id).await.expect("suspended");
+    actor.start(&given).await.expect("started");
+    assert_eq!(actor.read(&given.id, "a.txt").await.expect("read"), b"kept");
+    assert_eq!(actor.told(&given.id, &["cat", "/home/reeve/b.txt"]).await, "kept");
+    actor.delete(&given.id, true).await.expect("deleted");
+    until("nothing is left", async || ground.traces().await.is_empty()).await;
 }
 
 pub(crate) async fn what_rests_cannot_be_entered(ground: &impl Ground) {
