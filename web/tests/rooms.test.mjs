@@ -120,18 +120,49 @@ describe('workspaces', () => {
     await row(`${name} again`).waitFor();
   });
 
-  it('of Docker are offered no network, and it is said why', async () => {
+  it('are offered what the server can give, and it is said why not more', async () => {
+    // As if this server had Docker, too, and kept a template for it alone.
+    await page.route('**/api/v1/workspace-templates', async (route) => {
+      const response = await route.fetch();
+      const told = await response.json();
+      told.drivers.push({ name: 'docker', default: false, networks: ['none'], without_network: 'the driver `docker` gives no network' });
+      told.templates.push({ ...told.templates[0], name: 'gpu', title: 'Graphics', drivers: ['docker'] });
+      await route.fulfill({ response, json: told });
+    });
+    await page.reload();
     await page.getByRole('button', { name: 'New workspace' }).first().click();
     const dialog = page.getByRole('dialog', { name: 'New workspace' });
     await dialog.getByRole('button', { name: /^Limits, network and isolation/ }).click();
-    await dialog.getByRole('radio', { name: /^The public internet/ }).check();
+    const network = (name) => dialog.getByRole('radio', { name });
+    await network(/^The public internet/).check();
     await dialog.getByLabel('Held by').selectOption('docker');
-    await dialog.getByText('Workspaces of Docker have no network').waitFor();
-    assert.ok(await dialog.getByRole('radio', { name: /^Nothing/ }).isChecked());
-    assert.ok(await dialog.getByRole('radio', { name: /^Named hosts/ }).isDisabled());
+    await dialog.getByText('The driver docker gives no network. Choose “Namespace” for one.').waitFor();
+    assert.ok(await network(/^Nothing/).isChecked());
+    assert.ok(await network(/^Named hosts/).isDisabled());
     assert.deepEqual(await barriers(page), []);
-    await page.keyboard.press('Escape');
-    await dialog.waitFor({ state: 'detached' });
+    await dialog.getByText('Graphics', { exact: true }).click();
+    await dialog.getByLabel('Held by').waitFor({ state: 'detached' });
+    await dialog.getByText('The driver docker gives no network.', { exact: true }).waitFor();
+    await page.unroute('**/api/v1/workspace-templates');
+
+    await page.route('**/api/v1/workspace-templates', async (route) => {
+      const response = await route.fetch();
+      const told = await response.json();
+      told.templates[0] = { ...told.templates[0], drivers: ['docker'] };
+      await route.fulfill({ response, json: { ...told, rules: { ...told.rules, egress_by_choice: false } } });
+    });
+    await page.reload();
+    await page.getByRole('button', { name: 'New workspace' }).first().click();
+    await dialog.getByText('Needs Docker, which this server does not use.').waitFor();
+    assert.ok(await dialog.getByRole('radio').first().isDisabled());
+    await dialog.getByRole('button', { name: /^Limits, network and isolation/ }).click();
+    await dialog.getByText('On this server the template decides what a workspace reaches.').waitFor();
+    assert.ok(await network(/^The public internet/).isDisabled());
+    assert.equal(await dialog.getByLabel('Held by').count(), 0, 'there is nothing to choose');
+    assert.deepEqual(await barriers(page), []);
+    await page.unroute('**/api/v1/workspace-templates');
+    await page.reload();
+    await row(name).waitFor();
   });
 
   it('are forked', async () => {

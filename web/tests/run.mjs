@@ -19,12 +19,16 @@ const stopped = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stopped.abort());
 
 const count = { passed: 0, failed: 0 };
+const skipped = new Set();
 try {
   // The files inherit where the server is.
   process.env.REEVE_URL = server.url;
   process.env.REEVE_DATA = server.data;
   const tests = run({ files, concurrency: 1, signal: stopped.signal });
-  tests.on('test:pass', (event) => isTest(event) && count.passed++);
+  tests.on('test:pass', (event) => {
+    if (isTest(event)) count.passed++;
+    else if (typeof event.skip === 'string') skipped.add(`skipped: ${event.name}: ${event.skip}`);
+  });
   tests.on('test:fail', (event) => isTest(event) && count.failed++);
   const report = tests.compose(new spec());
   for await (const piece of report) process.stdout.write(piece);
@@ -33,8 +37,9 @@ try {
 }
 if (count.failed > 0) console.log(`the server said:\n${server.log.filter((line) => !line.includes('?link=')).join('\n')}`);
 
+for (const line of skipped) console.log(line);
 console.log(`${count.passed} passed, ${count.failed} failed`);
-process.exitCode = count.failed > 0 || count.passed === 0 ? 1 : 0;
+process.exitCode = count.failed > 0 || count.passed + skipped.size === 0 ? 1 : 0;
 
 /** Groups and files are counted by what is in them; a file that could not be run counts itself. */
 function isTest({ name, details, skip, todo }) {

@@ -10,7 +10,7 @@ export async function takeSessions({ person, take, api, workspace }) {
   const made = async (wanted) => (await (await api('POST', '/sessions', wanted)).json()).id;
 
   await made({ agent: 'general', prompt: 'What should we sow in February?', title: 'Sowing calendar' });
-  const beans = await made({ agent: 'general', prompt: 'When do beans go out?' });
+  const beans = await made({ agent: 'general', model: 'almanac/sow', prompt: 'When do beans go out?' });
   const ended = await made({ agent: 'general', prompt: 'How dry must seeds be before they are stored?', title: 'Storing seeds' });
   const work = await made({ agent: 'coder', model: 'coder/work', workspace_id: workspace, prompt: 'The heading says “1 sorts” when there is only one. Count one sort as one.', title: 'Count one sort as one' });
   await person.go(`/sessions/${ended}`);

@@ -19,7 +19,7 @@ const SIZES = [[1440, 900], [1024, 768], [390, 844]];
 const ADA = 'ada@example.org';
 const DORA = 'dora@example.org';
 
-const stage = process.env.REEVE_URL ? null : await start();
+const stage = process.env.REEVE_URL ? null : await start({ more: { almanac: 'sow' } });
 if (stage) Object.assign(process.env, { REEVE_URL: stage.url, REEVE_DATA: stage.data });
 const { account, caller, signIn, visit } = await import('./visit.mjs');
 
@@ -151,11 +151,16 @@ async function takeAll(page, ada, dora) {
   await person.go(`/workspaces?id=${home}`);
   await page.getByRole('complementary', { name: 'Details of seed-catalogue' }).getByText('before the new sorts').waitFor();
   await take('workspaces', { 390: () => person.go('/workspaces') });
-  await person.go('/workspaces');
-  await page.getByRole('button', { name: 'New workspace' }).first().click();
-  await page.getByRole('dialog', { name: 'New workspace' }).getByRole('radio').first().waitFor({ state: 'attached' });
-  await page.getByRole('dialog').getByLabel('Name', { exact: true }).fill('spring-fair');
+  // As the first link of an installation opens it.
+  await person.go('/workspaces?new=python');
+  const making = page.getByRole('dialog', { name: 'New workspace' });
+  await making.getByRole('radio', { name: /^Python/ }).waitFor({ state: 'attached' });
   await take('new-workspace');
+  await making.getByLabel('Name', { exact: true }).fill('spring-fair');
+  await making.getByRole('button', { name: /^Limits, network and isolation/ }).click();
+  await making.getByRole('radio', { name: /^Named hosts/ }).check();
+  await making.getByRole('textbox', { name: 'Hosts' }).fill('pypi.org, files.pythonhosted.org');
+  await take('new-workspace-terms');
   await page.keyboard.press('Escape');
 
   await person.go('/approvals');

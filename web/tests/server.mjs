@@ -28,9 +28,9 @@ export function reeve(data, args, input) {
 }
 
 /** Models that answer from a script, one for talking and one for working on files. */
-const MODELS = `[models]
+const models = (providers) => `[models]
 default = "garden/talk"
-${Object.entries({ garden: 'talk', coder: 'work', poet: 'parts' }).map(([name, model]) => `
+${Object.entries(providers).map(([name, model]) => `
 [models.providers.${name}]
 kind = "replay"
 models = ["${model}"]
@@ -38,32 +38,57 @@ script = ${JSON.stringify(join(here, 'models', `${name}.jsonl`))}
 `).join('')}`;
 
 /**
- * Starts a server; `agents` is what `agents.toml` in its data directory says. `log` holds what it said; `kill` ends it as a
- * power cut does, `again` starts it anew where it was; `stop` removes its workspaces, ends it and removes its directory.
+ * Starts a server; `agents` is what `agents.toml` in its data directory says, `more` names further models by their scripts.
+ * `log` holds what it said; `kill` ends it as a power cut does, `again` starts it anew where it was; `stop` removes its
+ * workspaces, ends it and removes its directory.
  */
-export async function start({ agents } = {}) {
+export async function start({ agents, more } = {}) {
   const data = await mkdtemp(join(tmpdir(), 'reeve-web-'));
-  await writeFile(join(data, 'models.toml'), MODELS);
+  await writeFile(join(data, 'models.toml'), models({ garden: 'talk', coder: 'work', poet: 'parts', ...more }));
   if (agents) await writeFile(join(data, 'agents.toml'), agents);
+  const policy = ['--policy', join(here, 'policy.yaml')];
+  return launch(data, program, (listen) => ['up', ...placed(data, listen), ...policy], environment);
+}
+
+/** The same as one types it: `make up` with these words, and with these variables. `link` is the way in that it prints. */
+export async function makeUp(words, variables) {
+  const data = await mkdtemp(join(tmpdir(), 'reeve-web-'));
+  const plain = Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith('MAKE') && name !== 'MFLAGS'));
+  const args = (listen) => ['--no-print-directory', '--directory', join(here, '../..'), 'up', `ARGS=${[...words, ...placed(data, listen)].join(' ')}`];
+  const up = await launch(data, 'make', args, { ...plain, ...variables });
+  const link = up.said(/Sign in at (\S+)/, up.log);
+  link.catch(() => undefined);
+  return { ...up, link };
+}
+
+const placed = (data, listen) => ['--data-dir', data, '--listen', listen];
+
+async function launch(data, command, args, env) {
   const log = [];
   let running;
 
   async function up(listen) {
-    const child = spawn(program, ['up', '--data-dir', data, '--listen', listen, '--policy', join(here, 'policy.yaml')], {
-      env: environment,
+    const child = spawn(command, args(listen), {
+      env,
       stdio: ['ignore', 'pipe', 'pipe'],
       // Ctrl-C is for the tests: they remove the workspaces before they end the server.
       detached: true,
     });
     running = { child, ended: once(child, 'exit') };
+    for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', (line) => log.push(line));
+    return said(/listening on (http:\/\/[\d.:]+)/);
+  }
+
+  /** What the first line that fits says, of those that will be said, and of `before`. */
+  function said(pattern, before = []) {
+    const { child } = running;
     return new Promise((resolve, reject) => {
-      for (const stream of [child.stdout, child.stderr]) {
-        createInterface({ input: stream }).on('line', (line) => {
-          log.push(line);
-          const found = /listening on (http:\/\/[\d.:]+)/.exec(line);
-          if (found) resolve(found[1]);
-        });
-      }
+      const look = (line) => {
+        const found = pattern.exec(line);
+        if (found) resolve(found[1]);
+      };
+      before.forEach(look);
+      for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on('line', look);
       child.once('error', reject);
       child.once('exit', (code) => reject(new Error(`the server ended with code ${code}:\n${log.join('\n')}`)));
     });
@@ -88,7 +113,7 @@ export async function start({ agents } = {}) {
 
   try {
     const url = await up('127.0.0.1:0');
-    return { url, data, log, kill, again: () => up(new URL(url).host), stop };
+    return { url, data, log, said, kill, again: () => up(new URL(url).host), stop };
   } catch (error) {
     await stop();
     throw error;

@@ -211,7 +211,7 @@ describe('an agent in a workspace', () => {
 
   it('lists what was allowed, and asks again when it is taken back', async () => {
     await page.getByRole('tab', { name: 'About' }).click();
-    await page.getByRole('button', { name: 'Ask again about edit_file (edit)' }).click();
+    await page.getByRole('button', { name: 'Ask again about Edit file' }).click();
     await page.getByText('Nothing. “Allow for this session”').waitFor();
     assert.deepEqual(await barriers(page), []);
   });

@@ -124,6 +124,10 @@ pub trait WorkspaceDriver: Send + Sync {
     /// What it finds on this machine.
     fn readiness(&self) -> BoxFuture<'_, Vec<Readiness>>;
 
+    /// Why its workspaces have no way to the network on this machine, as the beginning of a sentence; nothing where each
+    /// may have one.
+    fn without_network(&self) -> Option<&'static str>;
+
     /// Reserves what the workspace needs and lays out its files from the template. Nothing runs yet.
     fn create(&self, spec: Permitted<WorkspaceSpec>) -> Answer<'_, ()>;
 

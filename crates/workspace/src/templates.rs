@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use reeve_types::WorkspaceLimits;
-use reeve_types::workspace::DriverKind;
+use reeve_types::workspace::{DriverKind, Egress};
 use serde::Serialize;
 
 /// The manifest in a template's directory.
@@ -43,6 +43,8 @@ pub struct Template {
     /// What a workspace may use unless told otherwise; the installation's defaults when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<WorkspaceLimits>,
+    /// What a workspace reaches over the network unless told otherwise.
+    pub egress: Egress,
     /// For the driver `namespace`: programs that the machine should have.
     #[serde(skip)]
     pub programs: Vec<String>,

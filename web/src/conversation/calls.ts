@@ -2,7 +2,6 @@
 
 import { del, get, part, patch, post, raw, saveAs } from '$lib/api';
 import { randomId } from '$lib/random';
-import { session as signedIn } from '$lib/session.svelte';
 import type { Approval } from '$lib/types';
 import type { AgentInfo, AgentSession, Mode, ModelInfo, NewSession, SharedLink } from './types';
 
@@ -11,17 +10,12 @@ export const pathOf = (id: string) => `/sessions/${part(id)}`;
 export interface Offers {
   agents: AgentInfo[];
   models: ModelInfo[];
+  /** Whether a session may work in a directory of the server. */
+  host_directories: boolean;
 }
 
 /** The agents that a session can be begun with, and the models that they can use. */
 export const offers = () => get<Offers>('/agents/definitions');
-
-/** Whether sessions on directories of the server are switched off; false as well for who may not know. */
-export async function hostDirectoriesAreOff(): Promise<boolean> {
-  if (!signedIn.has('administer')) return false;
-  const settings = await get<Record<string, { value?: unknown } | undefined>>('/config').catch(() => null);
-  return String(settings?.['workspaces.host_directories']?.value) === 'false';
-}
 
 // Pressed twice, or sent twice by a flaky network: one session.
 export const create = (wanted: NewSession) => post<AgentSession>('/sessions', wanted, { headers: { 'idempotency-key': randomId() } });

@@ -2,7 +2,7 @@
 // same events give the same list after a reload, in a second browser, and in a shared link.
 
 import type { FileDiff, Mode, PlanEntry, SessionEvent, SessionState, Usage } from './types';
-import { endWords, modeWord, type Tone } from './words';
+import { endWords, grantWords, modeWord, type Tone } from './words';
 import { plural } from '$lib/words';
 
 interface Base {
@@ -158,7 +158,7 @@ export class Fold {
         this.#unproven(event);
         break;
       case 'granted': {
-        const what = event.grant.kind ? `“${event.grant.tool}” (${event.grant.kind})` : `“${event.grant.tool}”`;
+        const what = `“${grantWords(event.grant)}”`;
         this.#note(event, 'neutral', event.revoked ? `${what} is asked about again.` : `${what} is allowed for as long as this session lasts.`);
         break;
       }

@@ -1,7 +1,8 @@
 // Sessions in words.
 
 import type { IconName } from '$lib/ui';
-import type { AgentSession, Mode, SessionState, TurnEnd, Usage } from './types';
+import { toolTitle } from '$lib/words';
+import type { AgentSession, Grant, Mode, SessionState, TurnEnd, Usage } from './types';
 
 export type Tone = 'neutral' | 'accent' | 'green' | 'amber' | 'red';
 
@@ -78,4 +79,10 @@ export function cannotPrompt(session: AgentSession): string {
 /** A name for whoever did something: `you`, or what they are called. */
 export function whose(label: string, me: boolean): string {
   return me ? 'you' : label.replace(/^user:/, '').replace(/^(\w+):/, '$1 ');
+}
+
+/** What an agent may do without asking: `Edit file`, `Run command (execute)`. */
+export function grantWords(grant: Pick<Grant, 'tool' | 'kind'>): string {
+  const what = toolTitle(grant.tool);
+  return grant.kind && !what.toLowerCase().includes(grant.kind) ? `${what} (${grant.kind})` : what;
 }

@@ -9,6 +9,8 @@ export interface Field {
   text: string;
   /** Code, hashes, long texts: a fixed-width block. */
   block?: boolean;
+  /** What it is exactly, where a name stands for it. */
+  exact?: string;
 }
 
 const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/;
@@ -36,13 +38,17 @@ function walk(value: unknown, way: string[], rows: Field[], all: boolean): void 
   }
   if ((value === null || value === undefined || value === '') && !all) return;
   const key = way[way.length - 1] ?? '';
+  if (key === 'workspace_id' && typeof value === 'string') {
+    const name = names.workspace(value);
+    return add(rows, way, name, false, name === value ? undefined : value);
+  }
   const text = worded(key, value);
   add(rows, way, text, text.includes('\n') || text.length > 120 || hash.test(text));
 }
 
-function add(rows: Field[], way: string[], text: string, block: boolean): void {
+function add(rows: Field[], way: string[], text: string, block: boolean, exact?: string): void {
   const label = way.map((key) => title(key.replace(/_(bytes|ms|millis|at)$/, '').replace(/^workspace_id$/, 'workspace'))).join(' › ');
-  rows.push({ label: label || 'Value', text, block });
+  rows.push({ label: label || 'Value', text, block, exact });
 }
 
 function worded(key: string, value: unknown): string {
@@ -53,13 +59,7 @@ function worded(key: string, value: unknown): string {
     return String(value);
   }
   if (typeof value === 'string' && instant.test(value)) return absolute(value);
-  if (key === 'workspace_id' && typeof value === 'string') return withName(value);
   return plain(value);
-}
-
-function withName(id: string): string {
-  const name = names.workspace(id);
-  return name === id ? id : `${name} (${id})`;
 }
 
 function plain(value: unknown): string {

@@ -92,6 +92,39 @@ export interface WorkspaceTemplate {
   languages: string[];
   default_command?: string[] | string;
   ports?: number[];
+  /** What its workspaces may use, and reach, unless told otherwise. */
+  limits: WorkspaceLimits;
+  egress: Egress;
+}
+
+export interface WorkspaceDriver {
+  name: DriverKind;
+  /** Whether it is the one of a workspace whose maker names none. */
+  default: boolean;
+  /** What its workspaces can be given to reach. */
+  networks: Egress['mode'][];
+  /** Why that is nothing: a sentence without its end. */
+  without_network?: string;
+}
+
+export interface WorkspaceRules {
+  limits: WorkspaceLimits;
+  /** The most that anybody may ask for; an idle time of 0 for any. */
+  limits_max: WorkspaceLimits;
+  /** Whether whoever makes a workspace may say what it reaches. */
+  egress_by_choice: boolean;
+  snapshots_max: number;
+  keep_deleted_ms: number;
+  /** How long a program may run that is followed. */
+  run_ms_max: number;
+  whole_run_ms_max: number;
+}
+
+/** What workspaces can be made from, with what, and what holds for all of them. */
+export interface Offered {
+  templates: WorkspaceTemplate[];
+  drivers: WorkspaceDriver[];
+  rules: WorkspaceRules;
 }
 
 export interface NewWorkspace {

@@ -1,9 +1,11 @@
 //! Paths that guides name and that are not the API's own: thin aliases, one module for each guide.
 
+mod completion;
 mod given;
 mod helpdesk;
 mod ide;
 mod proposal;
+mod question;
 mod vibecode;
 mod vibecode_ai;
 mod vibecode_auth;

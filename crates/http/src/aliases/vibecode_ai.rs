@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::given::Given;
-use super::ide::{Question, whole_answer};
 use super::proposal::words;
+use super::question::{Question, whole_answer};
 use super::vibecode_files::with_content;
 use crate::app::App;
 use crate::auth::Caller;

@@ -171,6 +171,10 @@ impl WorkspaceDriver for Unconfined {
         Box::pin(async { Vec::new() })
     }
 
+    fn without_network(&self) -> Option<&'static str> {
+        Some("workspaces of a test have no way to the network")
+    }
+
     fn create(&self, spec: Permitted<WorkspaceSpec>) -> Answer<'_, ()> {
         Box::pin(async move { self.lay_out(&spec.open().0.id).map(drop) })
     }

@@ -37,7 +37,7 @@ use tokio::sync::{broadcast, oneshot};
 pub use asking::{Asker, NotDone};
 pub use lifecycle::Deleted;
 pub use models::AskedFor;
-pub use options::{LimitsWanted, Template, WorkspacesOptions};
+pub use options::{DriverOffer, LimitsWanted, Template, WorkspacesOptions};
 pub use programs::Execution;
 pub use reeve_store::Quota;
 pub use staging::Content;
@@ -235,6 +235,24 @@ impl Workspaces {
     /// The driver of a workspace whose maker names none.
     pub fn default_driver(&self) -> Option<DriverKind> {
         self.core.default_driver
+    }
+
+    /// The drivers that there are, the usual one first.
+    pub fn drivers(&self) -> Vec<DriverOffer> {
+        let usual = self.core.default_driver;
+        let offer = |driver: &Arc<dyn WorkspaceDriver>| DriverOffer {
+            kind: driver.kind(),
+            usual: Some(driver.kind()) == usual,
+            without_network: driver.without_network(),
+        };
+        let mut offers: Vec<DriverOffer> = self.core.drivers.values().map(offer).collect();
+        offers.sort_by_key(|offer| (!offer.usual, offer.kind));
+        offers
+    }
+
+    /// Whether a workspace can be made on a directory of the host at all.
+    pub fn host_directories(&self) -> bool {
+        self.core.options.host_directories && self.core.drivers.contains_key(DriverKind::Namespace.as_str())
     }
 
     /// Notes that a workspace was used, so that it stays awake. Cheap: the proxy calls it for every request.

@@ -84,6 +84,17 @@ impl Default for WorkspacesOptions {
     }
 }
 
+/// A driver that workspaces can be made with here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriverOffer {
+    /// Which.
+    pub kind: DriverKind,
+    /// Whether it is the one of a workspace whose maker names none.
+    pub usual: bool,
+    /// Why its workspaces have no way to the network; nothing where each may have one.
+    pub without_network: Option<&'static str>,
+}
+
 /// Limits of which some are asked for and the rest is left to the template and the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

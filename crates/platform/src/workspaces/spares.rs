@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reeve_gate::ToolCall;
 use reeve_store::{Altered, StoredWorkspace};
-use reeve_types::workspace::DriverKind;
+use reeve_types::workspace::{DriverKind, Egress};
 use reeve_types::{
     ActionClass, Effect, Measured, PolicyRequest, Principal, ProblemCode, Purpose, Resource, TenantId, Workspace,
     WorkspaceError, WorkspaceId, WorkspaceLimits, WorkspaceState,
@@ -224,7 +224,11 @@ impl Workspaces {
             return;
         }
         if let Some(driver) = self.core.default_driver {
-            for template in self.core.templates.iter().filter(|template| template.drivers.contains(&driver)) {
+            let offline = self.core.driver(driver).is_ok_and(|driver| driver.without_network().is_some());
+            let fits = |template: &&Template| {
+                template.drivers.contains(&driver) && !(offline && template.egress != Egress::None)
+            };
+            for template in self.core.templates.iter().filter(fits) {
                 self.core.pool.note(driver, &template.name);
             }
         }

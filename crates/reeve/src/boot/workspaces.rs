@@ -12,7 +12,7 @@ use reeve_platform::workspaces::{
 };
 use reeve_store::{Quota, Store};
 use reeve_types::WorkspaceLimits;
-use reeve_types::workspace::{DriverKind, Egress};
+use reeve_types::workspace::DriverKind;
 use reeve_workspace::namespace::{Toolchain, find_toolchains, runtime_beside_this_program};
 use reeve_workspace::{DockerDriver, DockerOptions, NamespaceDriver, NamespaceOptions, Templates};
 
@@ -257,7 +257,7 @@ fn described(template: &reeve_workspace::Template) -> Template {
         default_command: template.default_command.clone(),
         ports: template.ports.clone(),
         limits: template.limits.map(all_wanted).unwrap_or_default(),
-        egress: Egress::default(),
+        egress: template.egress.clone(),
         environment: Vec::new(),
         tags: std::collections::BTreeSet::new(),
     }

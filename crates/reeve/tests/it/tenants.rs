@@ -152,6 +152,27 @@ fn directories_of_the_host_are_off_until_somebody_switches_them_on() {
 }
 
 #[test]
+fn beside_docker_a_directory_of_the_host_is_still_to_be_had_and_both_drivers_are_told() {
+    let ground = Ground::lay();
+    let home = ground.home.with("REEVE_WORKSPACES_DRIVER", "docker").with("DOCKER_HOST", "unix:///no/such.sock");
+    let ground = Ground { home };
+    let server = ground.home.start();
+    let told = server.get("/api/v1/workspace-templates").expect(200);
+    let networks = |name: &str| {
+        let found = told["drivers"].as_array().into_iter().flatten().find(|driver| driver["name"] == name);
+        found.map(|driver| (driver["default"] == true, driver["networks"].clone()))
+    };
+    let root = rustix::process::geteuid().is_root();
+    let all = if root { json!(["none", "allow", "public"]) } else { json!(["none"]) };
+    assert_eq!(networks("docker"), Some((true, json!(["none"]))), "{told}");
+    assert_eq!(networks("namespace"), Some((false, all)), "{told}");
+    assert_eq!(server.get("/api/v1/agents/definitions").expect(200)["host_directories"], true);
+    let made = on(&server, server.token(), &ground.at("beta")).expect(201);
+    assert_eq!((made["driver"].as_str(), made["state"].as_str()), (Some("namespace"), Some("running")), "{made}");
+    ground.stop(server, &[]);
+}
+
+#[test]
 fn a_file_of_tenants_that_is_wrong_stops_the_start_with_its_place() {
     let home = Home::new().with("REEVE_WORKSPACES_DRIVER", "namespace").with_file(
         "REEVE_TENANTS_FILE",

@@ -9,6 +9,9 @@ use crate::templates::Template;
 /// Longest name and value of an environment variable, in bytes.
 const VARIABLE_BYTES_MAX: (usize, usize) = (128, 32 * 1024);
 
+/// Why a container reaches nothing: it is made without a network.
+pub(super) const WITHOUT_NETWORK: &str = "the driver `docker` gives workspaces no way to the network";
+
 /// Refuses what cannot be made as it was asked for.
 pub(super) fn check(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     for (name, value) in &spec.environment {
@@ -32,10 +35,9 @@ pub(super) fn check(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     }
     match spec.egress {
         Egress::None => Ok(()),
-        Egress::Allow { .. } | Egress::Public => wrong(
-            "the driver `docker` gives workspaces no way to the network; use the driver `namespace`, or ask for none"
-                .into(),
-        ),
+        Egress::Allow { .. } | Egress::Public => {
+            wrong(format!("{WITHOUT_NETWORK}; use the driver `namespace`, or ask for none"))
+        }
     }
 }
 

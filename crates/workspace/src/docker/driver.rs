@@ -14,7 +14,7 @@ use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsag
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 
 use super::labels::{self, Role};
-use super::{DockerDriver, Inner, readiness};
+use super::{DockerDriver, Inner, asking, readiness};
 
 /// How long a program that was started earlier may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -26,6 +26,10 @@ impl WorkspaceDriver for DockerDriver {
 
     fn readiness(&self) -> BoxFuture<'_, Vec<Readiness>> {
         Box::pin(readiness::look(&self.0))
+    }
+
+    fn without_network(&self) -> Option<&'static str> {
+        Some(asking::WITHOUT_NETWORK)
     }
 
     fn create(&self, spec: Permitted<WorkspaceSpec>) -> Answer<'_, ()> {

@@ -33,6 +33,10 @@ impl WorkspaceDriver for NamespaceDriver {
         Box::pin(readiness::look(&self.0))
     }
 
+    fn without_network(&self) -> Option<&'static str> {
+        self.0.without_network()
+    }
+
     fn create(&self, spec: Permitted<WorkspaceSpec>) -> Answer<'_, ()> {
         Box::pin(async move { create(&self.0, spec.open().0).await })
     }

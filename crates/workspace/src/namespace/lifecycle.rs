@@ -237,12 +237,20 @@ impl Inner {
             return Ok(());
         }
         Rules::new(egress, &self.options.reachable)?;
-        if self.layout.as_root {
-            return Ok(());
+        match self.without_network() {
+            None => Ok(()),
+            Some(why) => {
+                let said = format!("{why}; run Reeve as root, or choose no network");
+                Err(WorkspaceError::new(ProblemCode::Unavailable, said))
+            }
         }
-        let said = "a workspace reaches the network only when Reeve runs as root, because its proxy listens inside the \
-                    workspace; run Reeve as root, or choose no network";
-        Err(WorkspaceError::new(ProblemCode::Unavailable, said))
+    }
+
+    /// Why no workspace here has a way to the network.
+    pub(super) fn without_network(&self) -> Option<&'static str> {
+        const ROOT_ONLY: &str = "a workspace reaches the network only when Reeve runs as root, because its proxy listens \
+                                 inside the workspace";
+        (!self.layout.as_root).then_some(ROOT_ONLY)
     }
 
     /// Ends the processes of a box: asks if there is time, then insists.

@@ -5,11 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use reeve_types::WorkspaceLimits;
-use reeve_types::workspace::DriverKind;
+use reeve_types::workspace::{DriverKind, Egress};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{FILES, MANIFEST, SEED_BYTES_MAX, SEED_FILES_MAX, SeedFile, Template, TemplateError};
+use crate::namespace::check_allow_list;
 
 /// What is typed in `template.toml`.
 #[derive(Debug, Deserialize)]
@@ -27,6 +28,7 @@ struct Manifest {
     #[serde(default)]
     ports: Vec<u16>,
     limits: Option<WorkspaceLimits>,
+    egress: Option<Spanned<Egress>>,
     #[serde(default)]
     namespace: Namespace,
     docker: Option<Docker>,
@@ -76,6 +78,13 @@ pub(super) fn read(file: &Path, text: &str, files: Vec<SeedFile>) -> Result<Temp
             return Err(wrong(key.span().start, format!("`{word}` cannot be set by a template")));
         }
     }
+    let egress = match manifest.egress {
+        None => Egress::None,
+        Some(egress) => {
+            check_hosts(egress.get_ref()).map_err(|reason| wrong(egress.span().start, reason))?;
+            egress.into_inner()
+        }
+    };
     Ok(Template {
         name: name.clone(),
         title: manifest.title.into_inner(),
@@ -85,11 +94,20 @@ pub(super) fn read(file: &Path, text: &str, files: Vec<SeedFile>) -> Result<Temp
         default_command: manifest.default_command,
         ports: manifest.ports,
         limits: manifest.limits,
+        egress,
         programs: manifest.namespace.programs,
         env: manifest.namespace.env.into_iter().map(|(key, value)| (key.into_inner(), value)).collect(),
         image: manifest.docker.map(|docker| docker.image),
         files,
     })
+}
+
+/// Refuses an allow-list that no workspace could be made with.
+fn check_hosts(egress: &Egress) -> Result<(), String> {
+    if *egress == (Egress::Allow { hosts: Vec::new() }) {
+        return Err("`egress.hosts` is empty; name hosts, or leave `egress` out".to_owned());
+    }
+    check_allow_list(egress).map_err(|error| error.message)
 }
 
 /// Reads every template below a directory.
@@ -168,6 +186,26 @@ mod tests {
         assert!(env.starts_with("own/template.toml:5: `LD_PRELOAD` cannot be set"), "{env}");
         let driver = refused("name = \"a\"\ntitle = \"A\"\n\ndrivers = [\"vm\"]\n");
         assert!(driver.starts_with("own/template.toml:4: "), "{driver}");
+    }
+
+    #[test]
+    fn what_its_workspaces_reach_is_read_and_checked() {
+        let head = "name = \"a\"\ntitle = \"A\"\n";
+        let reads = |line: &str| read(Path::new("template.toml"), &format!("{head}{line}\n"), Vec::new());
+        assert_eq!(reads("").expect("a template").egress, Egress::None);
+        assert_eq!(reads("egress = { mode = \"public\" }").expect("a template").egress, Egress::Public);
+        let hosts = vec!["pypi.org".to_owned(), "*.example.org:8443".to_owned()];
+        let allowed = reads("egress = { mode = \"allow\", hosts = [\"pypi.org\", \"*.example.org:8443\"] }");
+        assert_eq!(allowed.expect("a template").egress, Egress::Allow { hosts });
+        for (line, words) in [
+            ("egress = { mode = \"allow\", hosts = [\"https://pypi.org/\"] }", "is no host of an allow-list"),
+            ("egress = { mode = \"allow\", hosts = [] }", "`egress.hosts` is empty"),
+            ("egress = { mode = \"everything\" }", "unknown variant `everything`"),
+            ("egress = { mode = \"public\", hosts = [\"pypi.org\"] }", "unknown field `hosts`"),
+        ] {
+            let told = refused(&format!("{head}{line}\n"));
+            assert!(told.starts_with("own/template.toml:3: ") && told.contains(words), "{line}: {told}");
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use futures_util::StreamExt as _;
 use reeve_gate::workspace::{Found, Pipe, PipeError, WorkspaceDriver};
 use reeve_types::ProblemCode;
-use reeve_types::workspace::WorkspaceSpec;
 use reeve_types::workspace::processes::{ExecRequest, OpenPipe};
+use reeve_types::workspace::{Egress, WorkspaceSpec};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::actor::{Actor, snapshot_id, spec, until, workspace_id};
@@ -33,6 +33,7 @@ macro_rules! contract {
     ($ground:path) => {
         $crate::contract::promises! { $ground:
             it_runs_what_it_is_told,
+            the_network_that_it_tells_of_is_what_it_gives,
             a_program_is_talked_with_and_ends_with_its_connection,
             every_act_may_be_repeated,
             a_variable_of_the_workspace_reaches_programs_and_no_secret_does,
@@ -83,6 +84,18 @@ pub(crate) async fn it_runs_what_it_is_told(ground: &impl Ground) {
     assert_eq!(actor.told(&spec.id, &["id", "-u"]).await, "1000");
     assert_eq!(actor.told(&spec.id, &["pwd"]).await, "/workspace");
     assert!(actor.read(&spec.id, "README.md").await.is_ok(), "the template's files are there");
+}
+
+pub(crate) async fn the_network_that_it_tells_of_is_what_it_gives(ground: &impl Ground) {
+    let (actor, wanted) = (ground.actor(), WorkspaceSpec { egress: Egress::Public, ..spec() });
+    match ground.driver().without_network() {
+        None => assert_eq!(actor.begin(&wanted).await.network, "public"),
+        Some(why) => {
+            let refused = actor.create(&wanted).await.expect_err("it gives no network");
+            assert!(refused.message.starts_with(why), "{refused}");
+            until("nothing is left", async || ground.traces().await.is_empty()).await;
+        }
+    }
 }
 
 pub(crate) async fn a_program_is_talked_with_and_ends_with_its_connection(ground: &impl Ground) {

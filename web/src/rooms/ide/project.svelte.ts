@@ -1,7 +1,8 @@
 // What "run" means in a workspace: the file in front where it is a program, else the project as its template says.
 
 import { get } from '$lib/api';
-import type { Language, WorkspaceTemplate } from '$lib/types';
+import { offered } from '$lib/offered';
+import type { Language } from '$lib/types';
 import type { WorkspaceFiles } from './files';
 import { extensionOf, join, keyOf, parentOf } from './paths';
 import type { Wanted } from './run.svelte';
@@ -18,14 +19,14 @@ export class Project {
   async learn(template: string): Promise<void> {
     if (this.#asked) return;
     this.#asked = true;
-    const [templates, languages] = await Promise.all([
-      get<{ templates: WorkspaceTemplate[] }>('/workspace-templates').catch(() => null),
+    const [made, languages] = await Promise.all([
+      offered().catch(() => null),
       get<{ languages: Language[] }>(`${this.files.base}/languages`).catch(() => null),
     ]);
-    const command = templates?.templates.find(({ name }) => name === template)?.default_command ?? '';
+    const command = made?.templates.find(({ name }) => name === template)?.default_command ?? '';
     this.command = Array.isArray(command) ? command.join(' ') : command;
     this.#extensions = new Set(languages?.languages.flatMap(({ extensions }) => extensions) ?? []);
-    this.#asked = templates !== null && languages !== null;
+    this.#asked = made !== null && languages !== null;
   }
 
   /** The project itself: at its root, or where the manifest lies to which a file belongs. */

@@ -1,6 +1,7 @@
 // Running a file: what it prints, how it ended, what is wrong with it.
 
 import { ApiError, del, isAbort, part, stream, words } from '$lib/api';
+import { offered } from '$lib/offered';
 import type { ExecEvent, ExecOutcome } from '$lib/types';
 import { AnsiReader, type Run as Text } from './ansi';
 import { pathOf, shown } from './paths';
@@ -12,7 +13,6 @@ export interface Piece extends Text {
 }
 
 const KEPT = 1_000_000;
-const TIMEOUT_MS = 60 * 60 * 1000;
 
 /** A file, by its language, or a program with its arguments. */
 export interface Wanted {
@@ -50,8 +50,9 @@ export class Runner {
     const readers = { stdout: new AnsiReader(), stderr: new AnsiReader() };
     this.#stop = new AbortController();
     try {
+      const { rules } = await offered();
       const program = wanted.file === undefined ? { argv: wanted.argv ?? [], cwd: pathOf(wanted.dir ?? '') } : { file: pathOf(wanted.file) };
-      const body = { ...program, timeout_ms: TIMEOUT_MS, ...(this.stdin ? { stdin: this.stdin } : {}) };
+      const body = { ...program, timeout_ms: rules.run_ms_max, ...(this.stdin ? { stdin: this.stdin } : {}) };
       const events = stream<ExecEvent>(`${this.base}/executions`, { body, signal: this.#stop.signal });
       for await (const event of events) {
         if (event.event === 'start') {

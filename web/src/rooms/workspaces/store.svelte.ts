@@ -2,7 +2,8 @@
 
 import { SvelteMap } from 'svelte/reactivity';
 import { follow, get, part } from '$lib/api';
-import type { Workspace, WorkspaceEvent, WorkspaceTemplate, WorkspaceUsage } from '$lib/types';
+import { offered } from '$lib/offered';
+import type { Offered, Workspace, WorkspaceEvent, WorkspaceUsage } from '$lib/types';
 
 /** What a workspace uses, with the processor's share computed from two looks. */
 export interface Use extends WorkspaceUsage {
@@ -19,12 +20,14 @@ class Workspaces {
   readonly use = new SvelteMap<string, Use>();
   loaded = $state(false);
   error = $state.raw<unknown>(null);
-  templates = $state.raw<WorkspaceTemplate[]>([]);
+  /** What can be made here, once it is known. */
+  offered = $state.raw<Offered | null>(null);
   #stop: (() => void) | null = null;
   #users = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #looking = 0;
 
+  readonly templates = $derived(this.offered?.templates ?? []);
   readonly present = $derived(this.#sorted((workspace) => workspace.state !== 'deleted'));
   readonly deleted = $derived(this.#sorted((workspace) => workspace.state === 'deleted'));
 
@@ -71,11 +74,9 @@ class Workspaces {
     }
   }
 
-  async loadTemplates(): Promise<WorkspaceTemplate[]> {
-    if (this.templates.length === 0) {
-      this.templates = (await get<{ templates: WorkspaceTemplate[] }>('/workspace-templates')).templates;
-    }
-    return this.templates;
+  async loadOffered(): Promise<Offered> {
+    this.offered = await offered();
+    return this.offered;
   }
 
   put(workspace: Workspace): void {

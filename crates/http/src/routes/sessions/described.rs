@@ -133,7 +133,7 @@ const ACCEPTED: &str = r#"{
 
 const AGENTS: &str = r#"{
     "type": "object",
-    "required": ["agents", "models"],
+    "required": ["agents", "models", "host_directories"],
     "properties": {
         "agents": {"type": "array", "items": {"type": "object",
             "required": ["name", "kind", "description", "needs_workspace"],
@@ -149,7 +149,8 @@ const AGENTS: &str = r#"{
                 "name": {"type": "string"},
                 "kind": {"type": "string"},
                 "context_tokens": {"type": "integer"},
-                "is_default": {"type": "boolean"}}}}
+                "is_default": {"type": "boolean"}}}},
+        "host_directories": {"type": "boolean", "description": "Whether a session may name a directory of the host to work in."}
     }
 }"#;
 

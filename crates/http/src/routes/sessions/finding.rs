@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use reeve_platform::Permission;
 use reeve_platform::sessions::{AgentInfo, SessionFilter};
+use reeve_platform::workspaces::Workspaces;
 use reeve_types::session::{Session, SessionState};
 use reeve_types::{ProblemCode, SessionId, WorkspaceId};
 use serde::{Deserialize, Serialize};
@@ -22,9 +23,9 @@ const SKIPPED_MAX: usize = 10_000;
 /// Most rows of one page.
 const ROWS_MAX: usize = 200;
 
-/// The agents that a session can be begun with, and the models they can use.
+/// The agents that a session can be begun with, the models they can use, and whether one may work in a directory of the host.
 #[utoipa::path(get, path = "/agents/definitions", tag = "sessions", operation_id = "list_agent_definitions",
-    responses((status = 200, description = "The agents and models.", body = AgentsShown)))]
+    responses((status = 200, description = "What a session can be begun with.", body = AgentsShown)))]
 pub(crate) async fn definitions(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
     let sessions = service(&app.platform)?;
     let agents: Vec<AgentInfo> = sessions.agents(caller.tenant());
@@ -39,7 +40,8 @@ pub(crate) async fn definitions(State(app): State<App>, caller: Caller) -> Resul
             shown
         })
         .collect();
-    Ok(Json(json!({"agents": agents, "models": models})))
+    let host_directories = app.platform.workspaces().is_some_and(Workspaces::host_directories);
+    Ok(Json(json!({"agents": agents, "models": models, "host_directories": host_directories})))
 }
 
 /// Asks each configured model for one word, and says how long that took or why none came.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::wire::{ChangeWorkspace, CreateWorkspace, WorkspaceRules, WorkspaceTemplate, read};
+use super::wire::{ChangeWorkspace, CreateWorkspace, WorkspaceDriver, WorkspaceRules, WorkspaceTemplate, read};
 use super::{Acting, Undone, asker, service};
 use crate::app::App;
 use crate::auth::Caller;
@@ -23,6 +23,8 @@ use crate::routes::tools::Awaiting;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Templates {
     templates: Vec<WorkspaceTemplate>,
+    /// What they can be made with, the usual one first.
+    drivers: Vec<WorkspaceDriver>,
     rules: WorkspaceRules,
 }
 
@@ -31,8 +33,11 @@ pub(crate) struct Templates {
     responses((status = 200, description = "The templates.", body = Templates)))]
 pub(crate) async fn templates(State(app): State<App>, _caller: Caller) -> Result<Json<Templates>, Problem> {
     let workspaces = service(&app.platform)?;
-    let templates = workspaces.templates().iter().map(WorkspaceTemplate::from).collect();
-    Ok(Json(Templates { templates, rules: WorkspaceRules::from(workspaces.options()) }))
+    let options = workspaces.options();
+    let shown = |template| WorkspaceTemplate::of(template, options.limits);
+    let templates = workspaces.templates().iter().map(shown).collect();
+    let drivers = workspaces.drivers().into_iter().map(WorkspaceDriver::from).collect();
+    Ok(Json(Templates { templates, drivers, rules: WorkspaceRules::from(options) }))
 }
 
 #[derive(Deserialize, IntoParams)]

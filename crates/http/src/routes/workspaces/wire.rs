@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use reeve_platform::workspaces::{
-    ForkWanted, LimitsWanted, NewWorkspace, Template, WorkspaceChange, WorkspacesOptions,
+    DriverOffer, ForkWanted, LimitsWanted, NewWorkspace, Template, WorkspaceChange, WorkspacesOptions,
 };
 use reeve_types::workspace::path::PathProblem;
 use reeve_types::workspace::processes::EXECUTION_WHOLE_TIMEOUT_MS_MAX;
@@ -132,6 +132,30 @@ impl From<&WorkspacesOptions> for WorkspaceRules {
     }
 }
 
+/// A driver that workspaces can be made with here.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WorkspaceDriver {
+    name: DriverKind,
+    /// Whether it is the one of a workspace whose maker names none.
+    default: bool,
+    /// What its workspaces can be given to reach: `none`, `allow`, `public`.
+    networks: &'static [&'static str],
+    /// Why they can be given nothing to reach, in a sentence without its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without_network: Option<&'static str>,
+}
+
+impl From<DriverOffer> for WorkspaceDriver {
+    fn from(offer: DriverOffer) -> Self {
+        Self {
+            name: offer.kind,
+            default: offer.usual,
+            networks: if offer.without_network.is_some() { &["none"] } else { &["none", "allow", "public"] },
+            without_network: offer.without_network,
+        }
+    }
+}
+
 /// Other words for a workspace, or another idle time. What is absent stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -189,11 +213,18 @@ pub(crate) struct WorkspaceTemplate {
     /// Ports that its programs usually listen on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ports: Vec<u16>,
+    /// What its workspaces may use unless their maker says otherwise.
+    limits: WorkspaceLimits,
+    /// What its workspaces reach over the network unless their maker says otherwise.
+    egress: Egress,
 }
 
-impl From<&Template> for WorkspaceTemplate {
-    fn from(template: &Template) -> Self {
+impl WorkspaceTemplate {
+    /// A template, where `usual` holds for what it does not say itself.
+    pub(crate) fn of(template: &Template, usual: WorkspaceLimits) -> Self {
         Self {
+            limits: template.limits.over(usual),
+            egress: template.egress.clone(),
             name: template.name.clone(),
             title: template.title.clone(),
             description: template.description.clone(),

@@ -14,6 +14,7 @@ async fn agents_and_models_can_be_chosen_from() {
     assert_eq!(names, ["coder", "database", "general"]);
     assert_eq!((&found["agents"][0]["kind"], &found["agents"][0]["needs_workspace"]), (&json!("own"), &json!(true)));
     assert_eq!(found["models"], json!([{"name": "scripted/model", "kind": "replay", "is_default": true}]));
+    assert_eq!(found["host_directories"], false, "this server has no workspaces");
 }
 
 #[tokio::test]

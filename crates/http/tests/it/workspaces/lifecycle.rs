@@ -80,6 +80,10 @@ async fn what_cannot_be_made_is_told_and_leaves_nothing() {
     let templates = alice.get("/api/v1/workspace-templates").await.expect(200);
     let python = templates["templates"].as_array().unwrap().iter().find(|found| found["name"] == "python").unwrap();
     assert_eq!((&python["ports"], &python["drivers"]), (&json!([8000]), &json!(["namespace"])));
+    assert_eq!((&python["egress"], &python["limits"]), (&json!({"mode": "none"}), &templates["rules"]["limits"]));
+    let offered = json!([{"name": "namespace", "default": true, "networks": ["none"],
+                          "without_network": "workspaces of a test have no way to the network"}]);
+    assert_eq!(templates["drivers"], offered);
     assert_eq!(alice.get("/api/v1/workspaces").await.expect(200)["workspaces"], json!([]));
     yard.driver.refuse_to_start(true);
     let failed = alice.post("/api/v1/workspaces", json!({"name": "x"})).await.expect(201);

@@ -24,10 +24,12 @@ impl Core {
     fn new_row(&self, call: &ToolCall, wanted: &NewWorkspace) -> Result<StoredWorkspace, WorkspaceError> {
         let template = self.templates.iter().find(|template| template.name == wanted.template);
         let template = template.ok_or_else(|| bad(format!("there is no template `{}`", wanted.template)))?;
-        let kind = wanted
-            .driver
-            .or(self.default_driver)
-            .ok_or_else(|| WorkspaceError::new(ProblemCode::Unavailable, "this server has no driver for workspaces"))?;
+        // Whatever the usual driver is: on a directory of the host there is only one.
+        let of_directory = wanted.directory.as_ref().map(|_| DriverKind::Namespace);
+        let kind =
+            wanted.driver.or(of_directory).or(self.default_driver).ok_or_else(|| {
+                WorkspaceError::new(ProblemCode::Unavailable, "this server has no driver for workspaces")
+            })?;
         self.driver(kind)?;
         if !template.drivers.contains(&kind) {
             return Err(bad(format!("the template `{}` cannot be made with the driver `{kind}`", template.name)));

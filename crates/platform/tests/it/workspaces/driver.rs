@@ -83,6 +83,9 @@ impl WorkspaceDriver for FakeDriver {
     fn readiness(&self) -> futures_util::future::BoxFuture<'_, Vec<Readiness>> {
         Box::pin(async { Vec::new() })
     }
+    fn without_network(&self) -> Option<&'static str> {
+        None
+    }
     fn create(&self, spec: Permitted<WorkspaceSpec>) -> Answer<'_, ()> {
         self.made.fetch_add(1, Ordering::SeqCst);
         self.step("create", move |there| _ = there.insert(spec.open().0.id, false))
