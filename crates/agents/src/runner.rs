@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! session ── Runner ──▶ pipe: the agent ──▶ Connection ◀──▶ Hearing ──▶ session
-//!                 └───▶ pipe: a door to models ──▶ ModelRelay ──▶ the provider, with the key
+//!                 └───▶ pipe: a door ──▶ ModelRelay ──▶ the provider, with the key
+//!                                   └──▶ ToolServer ──▶ the session's tools: acts of the session
 //! ```
 //!
 //! Both pipes are acts through the gate in the name of the agent, for the one it works for. The agent has no key and needs
@@ -10,6 +11,7 @@
 
 mod calls;
 mod dials;
+mod door;
 mod hearing;
 mod launch;
 mod link;
@@ -19,7 +21,6 @@ mod settings;
 mod spending;
 mod steering;
 mod terminals;
-mod thinking;
 mod words;
 
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use futures_util::future::BoxFuture;
 use reeve_gate::relay::{ModelRelay, Relayed};
 use reeve_gate::workspace::Pipe;
 use reeve_platform::sessions::{
-    ExternalAgent, ExternalAgents, ExternalFailure, ExternalPeer, ExternalProfile, ExternalWanted,
+    ExternalAgent, ExternalAgents, ExternalFailure, ExternalPeer, ExternalProfile, ExternalWanted, ToolServer,
 };
 use reeve_platform::workspaces::{Use, Workspaces};
 use reeve_types::WorkspacePath;
@@ -37,13 +38,13 @@ use reeve_types::workspace::DriverKind;
 use reeve_types::workspace::processes::OpenPipe;
 
 use crate::acp::{AcpError, Connection, NewSession, Options, SessionRequest};
+use door::{Answering, Door, FORWARD, Keeper, Models, Tools};
 use hearing::Hearing;
 use launch::of_provider;
 use link::{Link, Parts, Watch, failure, last_line};
 use settings::Agent;
 use spending::Spending;
 use steering::Helm;
-use thinking::{Answering, Door, FORWARD, Keeper};
 
 pub use settings::{AgentsConfig, AgentsConfigError, MOUNTED_INSIDE, Mount};
 
@@ -61,6 +62,8 @@ pub struct RunnerParts {
     pub config: AgentsConfig,
     /// What they think with.
     pub relay: Arc<dyn ModelRelay>,
+    /// Who tells them of the gate's tools; without it they have none.
+    pub tools: Option<Arc<dyn ToolServer>>,
     /// Whether workspaces see this machine's programs, unless a driver of their own is chosen.
     pub sees_programs: bool,
 }
@@ -70,14 +73,15 @@ pub struct Runner {
     workspaces: Option<Workspaces>,
     agents: Vec<Agent>,
     relay: Arc<dyn ModelRelay>,
+    tools: Option<Arc<dyn ToolServer>>,
     sees_programs: bool,
 }
 
 impl Runner {
     /// A runner. `variable` looks names up in the server's environment: of them only those that name programs are read.
     pub fn new(parts: RunnerParts, variable: impl Fn(&str) -> Option<String>) -> Self {
-        let RunnerParts { workspaces, config, relay, sees_programs } = parts;
-        Self { workspaces, agents: config.agents(variable), relay, sees_programs }
+        let RunnerParts { workspaces, config, relay, tools, sees_programs } = parts;
+        Self { workspaces, agents: config.agents(variable), relay, tools, sees_programs }
     }
 
     async fn start(
@@ -95,21 +99,28 @@ impl Runner {
         let looks = workspace.map_err(|error| cannot(&error))?.driver == DriverKind::Namespace;
         let provider = agent.provider(&*self.relay, Some(tenant)).map_err(|reason| cannot(&reason))?;
         let spending = Arc::new(Spending::new(provider.as_ref().map(|relayed| relayed.provider.clone())));
-        let door = match provider {
-            Some(relayed) => {
-                let door = self.door(workspaces, &wanted, relayed, Arc::clone(&spending)).await;
-                Some(door.map_err(|reason| cannot(&reason))?)
+        let of_session = peer.tools(&agent.tools);
+        let tools = self.tools.clone().zip(of_session).map(|(server, of_session)| Tools { server, of_session });
+        let door = match (&provider, tools) {
+            (None, None) => Ok(None),
+            (provider, tools) => {
+                self.door(workspaces, &wanted, provider.as_ref(), tools, Arc::clone(&spending)).await.map(Some)
             }
-            None => None,
         };
-        let opened = door.as_ref().map(|(door, _, relayed)| (door, relayed));
+        let (door, keeper, no_door) = match door {
+            Ok(Some((door, keeper))) => (Some(door), Some(keeper), None),
+            Ok(None) => (None, None, None),
+            // An agent with a model of its own can do without.
+            Err(reason) if provider.is_none() => (None, None, Some(reason)),
+            Err(reason) => return Err(cannot(&reason)),
+        };
+        let opened = door.as_ref().zip(provider.as_ref());
         let model = wanted.model.as_deref();
         let launch = agent.launch(opened, &wanted.environment, model, looks);
         let (argv, env) = launch.map_err(|reason| cannot(&reason))?;
         let relayed = opened.map(|(_, relayed)| relayed);
         let told_at_start = agent.is_told_its_model(relayed);
         let is_relayed = relayed.zip(model).is_some_and(|(relayed, model)| of_provider(relayed, model).is_some());
-        let keeper = door.map(|(_, keeper, _)| keeper);
         let cwd = directory(&wanted.directory).map_err(|reason| cannot(&reason))?;
         let what = OpenPipe { argv, cwd: cwd.clone(), env };
         let pipe = workspaces.open_pipe(&wanted.asker, &wanted.workspace_id, what).await;
@@ -120,7 +131,14 @@ impl Runner {
         let begun = async {
             let heard = Arc::clone(&hearing);
             let (connection, _) = Connection::open(stdout, stdin, heard, options).await?;
-            let (session, resumed) = begin(&connection, &hearing, &wanted, &cwd).await?;
+            if let Some(reason) = no_door {
+                hearing.warn(&format!("Reeve's tools are not offered to the agent: {reason}")).await;
+            }
+            let over_http = connection.info().reaches_mcp_over_http;
+            let servers = door.as_ref().map(|door| door.servers(over_http)).unwrap_or_default();
+            let request =
+                || SessionRequest { cwd: cwd.to_string(), mcp_servers: servers.clone(), ..SessionRequest::default() };
+            let (session, resumed) = begin(&connection, &hearing, &wanted, request).await?;
             if !resumed {
                 hearing.spending.begin_anew();
             }
@@ -146,25 +164,25 @@ impl Runner {
         Ok(ExternalAgent { external_id: session_id, resumed, link: Arc::new(link) })
     }
 
-    /// Opens the way to a provider's models.
+    /// Opens the way to a provider's models, and to the session's tools.
     async fn door(
         &self,
         workspaces: &Workspaces,
         wanted: &ExternalWanted,
-        relayed: Relayed,
+        relayed: Option<&Relayed>,
+        tools: Option<Tools>,
         meter: Arc<Spending>,
-    ) -> Result<(Door, Keeper, Relayed), String> {
+    ) -> Result<(Door, Keeper), String> {
         let what = OpenPipe { argv: FORWARD.map(str::to_owned).to_vec(), ..OpenPipe::default() };
         let pipe = workspaces.open_pipe(&wanted.asker, &wanted.workspace_id, what).await;
-        let pipe = pipe.map_err(|error| format!("the way to its model cannot be opened: {error}"))?;
-        let answering = Answering {
+        let pipe = pipe.map_err(|error| format!("the way out of its workspace cannot be opened: {error}"))?;
+        let models = relayed.map(|relayed| Models {
             relay: Arc::clone(&self.relay),
             tenant: wanted.asker.principal.tenant.clone(),
             provider: relayed.provider.clone(),
             meter,
-        };
-        let (door, keeper) = thinking::open(pipe, answering).await?;
-        Ok((door, keeper, relayed))
+        });
+        door::open(pipe, Answering { models, tools }).await
     }
 }
 
@@ -207,9 +225,8 @@ async fn begin(
     connection: &Connection,
     hearing: &Hearing,
     wanted: &ExternalWanted,
-    cwd: &WorkspacePath,
+    request: impl Fn() -> SessionRequest,
 ) -> Result<(NewSession, bool), AcpError> {
-    let request = || SessionRequest { cwd: cwd.to_string(), ..SessionRequest::default() };
     if let Some(old) = &wanted.resume {
         let (resumes, loads) = (connection.info().resumes_sessions, connection.info().loads_sessions);
         hearing.replay(true);

@@ -1,4 +1,4 @@
-//! Numbers for Prometheus. Labels hold routes, methods and statuses: never a name of a person, target or tool.
+//! Numbers for Prometheus. Labels hold routes, methods, statuses and agents: never a name of a person, target or tool.
 
 mod agents;
 
@@ -126,6 +126,7 @@ impl HttpMetrics {
             .and_then(|()| encode_registry(&mut text, &sessions))
             .and_then(|()| encode_registry(&mut text, &self.aegis))
             .and_then(|()| encode_registry(&mut text, &aegis))
+            .and_then(|()| encode_registry(&mut text, &agents::mismatches(platform)))
             .and_then(|()| encode_eof(&mut text));
         Ok(text)
     }

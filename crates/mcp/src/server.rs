@@ -9,6 +9,7 @@ mod answers;
 mod asker;
 mod catalog;
 mod gate_tools;
+mod in_session;
 mod prompts;
 mod resources;
 mod session_tools;
@@ -34,6 +35,7 @@ use rmcp::{RoleServer, ServerHandler};
 use tower::util::BoxCloneSyncService;
 
 use asker::Asker;
+pub use in_session::for_sessions;
 
 /// The service, to be put behind whatever finds out who asks.
 pub type McpService = BoxCloneSyncService<Request, Response, Infallible>;
@@ -46,7 +48,10 @@ conversations with agents that this server runs or supervises.";
 
 /// A service that answers MCP requests out of a platform. Each request must carry its `Principal` in its extensions.
 pub fn service(platform: Platform, version: &str) -> McpService {
-    let server = Server { platform, version: version.into() };
+    serve(Server { platform, version: version.into() })
+}
+
+fn serve(server: impl ServerHandler + Clone) -> McpService {
     // Host and Origin are checked where credentials are; here everybody has proved who they are.
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)

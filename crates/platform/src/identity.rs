@@ -15,6 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use reeve_gate::Clock;
 use reeve_store::{NewKey, Store, StoreError};
 use reeve_types::limits::CONFIG_FILE_BYTES_MAX;
+use reeve_types::principal::KnownBy;
 use reeve_types::{AuthMethod, Digest, KeyId, LoginId, Principal, PrincipalKind, TenantId};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
@@ -327,7 +328,9 @@ impl Identity {
         };
         let known = self.users.load();
         match known.users.get(&name) {
-            Some(roles) => Principal::new(PrincipalKind::User, name, method).with_roles(roles.iter().cloned()),
+            Some(roles) => Principal::new(PrincipalKind::User, name, method)
+                .with_roles(roles.iter().cloned())
+                .found_by(KnownBy::UsersFile),
             None => Principal::new(PrincipalKind::User, name, method).with_roles(["admin"]),
         }
     }
@@ -342,6 +345,7 @@ impl Identity {
         let mut principal = Principal::new(stored.key.kind, stored.key.principal, AuthMethod::ApiKey);
         principal.tenant = stored.key.tenant;
         principal.roles = stored.key.roles;
+        principal.known_by = Some(KnownBy::Key(stored.key.key_id.clone()));
         Ok(Caller { principal, key_id: Some(stored.key.key_id), login: None })
     }
 
@@ -373,7 +377,9 @@ impl Identity {
         let (kind, name) = found;
         let roles = if kind == PrincipalKind::Service { users.services.get(&name) } else { users.users.get(&name) };
         let roles = roles.ok_or(IdentityError::BadKey)?;
-        let principal = Principal::new(kind, name, AuthMethod::ApiKey).with_roles(roles.iter().cloned());
+        let principal = Principal::new(kind, name, AuthMethod::ApiKey)
+            .with_roles(roles.iter().cloned())
+            .found_by(KnownBy::UsersFile);
         Ok(Caller { principal, key_id: None, login: None })
     }
 
@@ -402,6 +408,7 @@ impl Identity {
             users.users.get(name).ok_or_else(|| IdentityError::UnknownUser(name.chars().take(128).collect()))?;
         let mut person =
             Principal::new(PrincipalKind::User, name, AuthMethod::Static).with_roles(roles.iter().cloned());
+        person.known_by = Some(KnownBy::UsersFile);
         person.tenant = caller.principal.tenant.clone();
         let principal = Principal { on_behalf_of: Some(Box::new(person)), ..caller.principal };
         Ok(Caller { principal, ..caller })

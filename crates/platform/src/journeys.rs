@@ -79,7 +79,7 @@ pub struct Journey {
     pub retry_count: usize,
     /// By which way it came.
     pub origin: String,
-    /// Whether an answer claimed what no record shows; such answers need a model.
+    /// Whether an agent's answer claimed what no record shows (`delegation_verification`).
     pub has_mismatch: bool,
 }
 
@@ -121,8 +121,15 @@ fn fits(journey: &Journey, query: &JourneyQuery) -> bool {
 
 /// A journey starts with a question, a request or a tool call; what the platform does by itself is none.
 fn summarise(records: &[StoredEvent]) -> Option<Journey> {
+    // An answer of an agent that called nothing has no other record than how it was verified.
     let anchor = records.iter().map(|record| &record.event).find(|event| {
-        matches!(event.event_type, EventType::DelegationDecision | EventType::GatewayRequest | EventType::ToolInvoked)
+        matches!(
+            event.event_type,
+            EventType::DelegationDecision
+                | EventType::GatewayRequest
+                | EventType::ToolInvoked
+                | EventType::DelegationVerification
+        )
     })?;
     let last = records.last()?;
     let events = || records.iter().map(|record| &record.event);
@@ -140,8 +147,13 @@ fn summarise(records: &[StoredEvent]) -> Option<Journey> {
         .map(|part| Delegation { intent: part.user_intent.clone(), tools: tools_used.clone() })
         .into_iter()
         .collect();
-    let is_recheck = |kind: EventType| matches!(kind, EventType::VerificationOutcome | EventType::ToolRetry);
-    let agent = routed.map(|part| part.agent.clone()).or_else(|| anchor.tool.as_ref().map(|tool| tool.agent.clone()));
+    let is_recheck = |kind: EventType| {
+        matches!(kind, EventType::VerificationOutcome | EventType::ToolRetry | EventType::DelegationVerification)
+    };
+    let agent = routed
+        .map(|part| part.agent.clone())
+        .or_else(|| anchor.tool.as_ref().map(|tool| tool.agent.clone()))
+        .or_else(|| anchor.delegation_verification.as_ref().map(|part| part.agent.clone()));
     let duration = last.event.timestamp.duration_since(anchor.timestamp).as_millis();
     Some(Journey {
         trace_id: anchor.trace_id.clone(),
@@ -162,7 +174,9 @@ fn summarise(records: &[StoredEvent]) -> Option<Journey> {
         event_count: events().filter(|event| !is_recheck(event.event_type)).count(),
         retry_count: events().filter(|event| event.event_type == EventType::ToolRetry).count(),
         origin: origin(anchor.origin),
-        has_mismatch: false,
+        has_mismatch: events()
+            .filter_map(|event| event.delegation_verification.as_ref())
+            .any(|verification| verification.mismatch),
     })
 }
 
@@ -181,6 +195,7 @@ fn outcome<'a>(events: impl Iterator<Item = (EventType, &'a str)>) -> &'static s
     let mut succeeded = false;
     for (kind, status) in events {
         let found = match status {
+            "unverified_claim" => (9, "unverified_claim"),
             "error" | "unknown" => (8, "error"),
             "denied" => (7, "denied"),
             "escalation_required" => (6, "escalation_required"),
@@ -220,5 +235,9 @@ mod tests {
             "verified_warning"
         );
         assert_eq!(outcome([(PolicyDecision, "denied"), (ToolExecution, "error")].into_iter()), "error");
+        let claimed = [(ToolExecution, "error"), (EventType::DelegationVerification, "unverified_claim")];
+        assert_eq!(outcome(claimed.into_iter()), "unverified_claim");
+        let verified = [(ToolExecution, "success"), (EventType::DelegationVerification, "verified")];
+        assert_eq!(outcome(verified.into_iter()), "success");
     }
 }

@@ -4,6 +4,7 @@
 //! terminals, ports. It trusts nobody without the token, and its answers are hostile input to whoever asks it.
 
 mod activity;
+pub mod carry;
 pub mod config;
 pub mod confine;
 pub mod dial;

@@ -1,7 +1,7 @@
 //! Reading records back: by id, by filter, by sequence number, and as journeys.
 
 use reeve_types::event::OutcomePart;
-use reeve_types::{Digest, Effect, Event, EventId, EventType, TenantId};
+use reeve_types::{ActionId, Digest, Effect, Event, EventId, EventType, TenantId, TraceId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params_from_iter, types::Value};
 
 use crate::project::event_of;
@@ -100,6 +100,27 @@ impl Store {
                 .query_row([id.as_str(), tenant.as_str()], stored)
                 .optional()?;
             row.map(event).transpose()
+        })
+        .await
+    }
+
+    /// The record of how an act ended.
+    pub async fn outcome_of(
+        &self,
+        tenant: &TenantId,
+        trace: &TraceId,
+        action: &ActionId,
+    ) -> Result<Option<EventId>, StoreError> {
+        let (tenant, trace, action) = (tenant.as_str().to_owned(), trace.clone(), action.clone());
+        self.read(move |db| {
+            let id: Option<String> = db
+                .prepare_cached(
+                    "SELECT event_id FROM audit.events WHERE trace_id = ?1 AND action_id = ?2 AND tenant = ?3
+                       AND event_type = 'tool_execution' ORDER BY seq DESC LIMIT 1",
+                )?
+                .query_row([trace.as_str(), action.as_str(), tenant.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(id.and_then(|id| id.parse().ok()))
         })
         .await
     }

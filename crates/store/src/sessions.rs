@@ -49,6 +49,7 @@ pub struct StoredSession {
     /// As its owner sees it.
     pub session: Session,
     /// Whom the agent acts for.
+    #[serde(with = "findable")]
     pub principal: Principal,
     /// Prompts that wait, oldest first.
     pub queue: VecDeque<QueuedPrompt>,
@@ -60,6 +61,38 @@ pub struct StoredSession {
     pub external_id: Option<String>,
     /// Environment variables that its maker gave an external agent.
     pub environment: Vec<(String, String)>,
+}
+
+/// A principal with what it is found again by, which is kept nowhere else.
+mod findable {
+    use reeve_types::Principal;
+    use reeve_types::principal::KnownBy;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Findable<P> {
+        #[serde(flatten)]
+        principal: P,
+        /// Of the principal, and of whomever it acts for, in order.
+        #[serde(default)]
+        known_by: Vec<Option<KnownBy>>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(principal: &Principal, serializer: S) -> Result<S::Ok, S::Error> {
+        let chain = std::iter::successors(Some(principal), |one| one.on_behalf_of.as_deref());
+        Findable { principal, known_by: chain.map(|one| one.known_by.clone()).collect() }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Principal, D::Error> {
+        let Findable { mut principal, known_by } = Findable::<Principal>::deserialize(deserializer)?;
+        let mut link = Some(&mut principal);
+        for known in known_by {
+            let Some(one) = link else { break };
+            one.known_by = known;
+            link = one.on_behalf_of.as_deref_mut();
+        }
+        Ok(principal)
+    }
 }
 
 /// A session to be made: its first row and its first events.

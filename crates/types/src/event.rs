@@ -56,6 +56,8 @@ event_types! {
     ToolRetry = "tool_retry", "rty";
     /// A re-check after a change was not satisfied.
     VerificationOutcome = "verification_outcome", "vfy";
+    /// What an agent says that it did was held against the record.
+    DelegationVerification = "delegation_verification", "gv";
     /// People were asked.
     ApprovalRequested = "approval_requested", "apq";
     /// One person answered, and it is not settled yet.
@@ -234,6 +236,58 @@ pub struct SpanPart {
     pub span_id: String,
 }
 
+/// One thing that an agent says it did, held against the record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ClaimPart {
+    /// In the agent's words.
+    pub claim: String,
+    /// The tool that it names, or that the act which it names was a call of.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tool: String,
+    /// What it says the act was about.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// How it says the act came out; empty where only its words were looked at.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub outcome: String,
+    /// The act that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_id: Option<ActionId>,
+    /// The record of that act's outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<EventId>,
+    /// Whether the act bears it out.
+    pub borne_out: bool,
+    /// What is missing, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What an agent says it did in a turn, held against the record.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VerificationPart {
+    /// The agent.
+    pub agent: String,
+    /// The gravest class of what it says it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_class: Option<ActionClass>,
+    /// `statement` where the agent stated it entry by entry, `words` where only its words could be looked at.
+    pub by: String,
+    /// Tools whose calls bear out what it says.
+    pub tools_confirmed: Vec<String>,
+    /// Those among the calls of the turn that changed something.
+    pub write_confirmed: Vec<String>,
+    /// Those that were destructive.
+    pub destructive_confirmed: Vec<String>,
+    /// Whether something is not borne out.
+    pub mismatch: bool,
+    /// What, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mismatch_reason: String,
+    /// Each claim.
+    pub claims: Vec<ClaimPart>,
+}
+
 /// One entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -291,6 +345,9 @@ pub struct Event {
     /// How a question was routed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<DelegationPart>,
+    /// What an agent says it did, held against the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation_verification: Option<Box<VerificationPart>>,
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<OutcomePart>,
@@ -329,6 +386,7 @@ impl Event {
             policy_decision: None,
             approval: None,
             decision: None,
+            delegation_verification: None,
             outcome: None,
             note: String::new(),
             span: None,

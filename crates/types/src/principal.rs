@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{AccountId, KeyId};
+
 /// The owner of everything below it: 1 to 63 lower-case letters, digits and hyphens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -81,8 +83,20 @@ pub enum AuthMethod {
     System,
 }
 
-/// Who asks: a user, a service or an agent, in one tenant, with roles.
+/// By what a principal is found again later: that with which it proved itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KnownBy {
+    /// A key that Reeve made.
+    Key(KeyId),
+    /// A person's account.
+    Account(AccountId),
+    /// Its name in the users file.
+    UsersFile,
+}
+
+/// Who asks: a user, a service or an agent, in one tenant, with roles.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Principal {
     /// The tenant it belongs to.
     pub tenant: TenantId,
@@ -97,7 +111,25 @@ pub struct Principal {
     /// Whom it acts for; a chain that ends in a person or a service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Box<Principal>>,
+    /// By what it is found again; it stands in no record, and absent where nothing can be taken back.
+    #[serde(skip)]
+    pub known_by: Option<KnownBy>,
 }
+
+impl PartialEq for Principal {
+    /// With what somebody proved themselves makes nobody else of them.
+    fn eq(&self, other: &Self) -> bool {
+        let Self { tenant, kind, id, roles, auth_method, on_behalf_of, known_by: _ } = self;
+        *tenant == other.tenant
+            && *kind == other.kind
+            && *id == other.id
+            && *roles == other.roles
+            && *auth_method == other.auth_method
+            && *on_behalf_of == other.on_behalf_of
+    }
+}
+
+impl Eq for Principal {}
 
 impl Principal {
     /// A principal of the default tenant without roles.
@@ -109,6 +141,7 @@ impl Principal {
             roles: BTreeSet::new(),
             auth_method,
             on_behalf_of: None,
+            known_by: None,
         }
     }
 
@@ -116,6 +149,13 @@ impl Principal {
     #[must_use]
     pub fn with_roles<I: IntoIterator<Item = S>, S: Into<String>>(mut self, roles: I) -> Self {
         self.roles = roles.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same principal, to be found again by this.
+    #[must_use]
+    pub fn found_by(mut self, known_by: KnownBy) -> Self {
+        self.known_by = Some(known_by);
         self
     }
 

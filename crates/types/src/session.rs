@@ -418,6 +418,12 @@ pub enum Happening {
         claim: String,
         /// What is missing, in words.
         reason: String,
+        /// Whether the agent stated it, entry by entry; otherwise its words were taken for a claim.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stated: bool,
+        /// The record of the verification.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        record: Option<EventId>,
     },
     /// The owner allowed acts of one kind for this session, or took that back.
     Granted {

@@ -25,7 +25,7 @@ export interface MessageItem extends Base {
   /** More is to come. */
   open: boolean;
   /** Sentences that no record shows. */
-  unproven: { claim: string; reason: string }[];
+  unproven: { claim: string; reason: string; record?: string }[];
 }
 export interface ThoughtItem extends Base {
   what: 'thought';
@@ -304,7 +304,7 @@ export class Fold {
     for (let at = this.items.length - 1; at >= 0; at--) {
       const item = this.items[at];
       if (item?.what !== 'message') continue;
-      this.items[at] = { ...item, seq: event.seq, unproven: [...item.unproven, { claim: event.claim, reason: event.reason }] };
+      this.items[at] = { ...item, seq: event.seq, unproven: [...item.unproven, { claim: event.claim, reason: event.reason, record: event.record }] };
       return;
     }
     this.#note(event, 'red', `No record shows this: “${event.claim}” ${event.reason}`);

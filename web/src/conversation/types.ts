@@ -79,7 +79,7 @@ export type Happening =
   | { event: 'commands'; commands: [string, string][] }
   | { event: 'mode'; mode: string }
   | { event: 'model'; model: string; offered?: string[] }
-  | { event: 'claim_unproven'; turn: number; claim: string; reason: string }
+  | { event: 'claim_unproven'; turn: number; claim: string; reason: string; stated?: boolean; record?: string }
   | { event: 'granted'; grant: Grant; revoked?: boolean }
   | { event: 'warning'; message: string }
   | { event: 'turn_ended'; turn: number; end: TurnEnd; reason?: string; usage: Usage }

@@ -7,8 +7,8 @@ use reeve_gate::relay::{ModelRelay, Relayed, Speech};
 use reeve_types::TenantId;
 use reeve_types::secret::{ExposeSecret as _, SecretString};
 
+use super::door::Door;
 use super::settings::Agent;
-use super::thinking::Door;
 use crate::profiles::{self, Located, ModelVariables, Profile};
 
 /// Where the programs of this machine are that every workspace sees.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn door() -> Door {
-        Door { port: 4000, token: SecretString::from("of-this-session".to_owned()) }
+        Door { port: 4000, token: SecretString::from("of-this-session".to_owned()), tools_token: None }
     }
 
     #[test]

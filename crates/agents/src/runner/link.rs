@@ -12,9 +12,9 @@ use tokio::sync::watch;
 
 use super::calls::without_secrets;
 use super::dials::ModelRefused;
+use super::door::Keeper;
 use super::hearing::Hearing;
 use super::steering::Helm;
-use super::thinking::Keeper;
 use super::words::{cut, plain};
 use crate::acp::{AcpError, Connection, ContentBlock, StopReason};
 

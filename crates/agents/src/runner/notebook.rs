@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use reeve_platform::sessions::{Choice as Decided, ExternalPeer, PermissionAsked};
+use reeve_platform::sessions::{Choice as Decided, ExternalPeer, PermissionAsked, SessionTools};
 use reeve_types::WorkspacePath;
 use reeve_types::session::Happening;
 use reeve_types::workspace::processes::{ExecRequest, ExecResult};
@@ -43,6 +43,9 @@ impl ExternalPeer for Notebook {
     }
     fn run(&self, _: ExecRequest) -> BoxFuture<'_, Result<ExecResult, String>> {
         Box::pin(async { Err("nothing is run here".to_owned()) })
+    }
+    fn tools(&self, _: &[String]) -> Option<Arc<dyn SessionTools>> {
+        None
     }
 }
 

@@ -12,6 +12,8 @@ use crate::profiles::{self, Profile};
 const AGENTS_MAX: usize = 50;
 /// Most variables that an agent is given.
 const VARIABLES_MAX: usize = 100;
+/// Most tools that an agent's section names.
+const TOOLS_MAX: usize = 500;
 /// Below this, workspaces see what is mounted for agents.
 pub const MOUNTED_INSIDE: &str = "/opt/agents";
 /// Where in a mounted directory programs are looked for.
@@ -36,6 +38,7 @@ struct AgentConfig {
     model_provider: Option<String>,
     model: Option<String>,
     mount: Option<PathBuf>,
+    tools: Option<Vec<String>>,
 }
 
 /// `agents.toml` cannot be used.
@@ -65,6 +68,8 @@ pub(super) struct Agent {
     pub(super) model: Option<String>,
     /// A directory of this machine that workspaces see below [`MOUNTED_INSIDE`].
     pub(super) mount: Option<PathBuf>,
+    /// The gate's tools that it is offered: names of tools, names of agents whose tools they are, or `*`.
+    pub(super) tools: Vec<String>,
 }
 
 /// A directory of this machine that workspaces are to see, read-only.
@@ -130,6 +135,10 @@ impl AgentConfig {
         if self.command.first().is_some_and(String::is_empty) || self.command.iter().any(|word| word.contains('\0')) {
             return Err("`command` names no program, or holds a NUL".to_owned());
         }
+        let tools = self.tools.as_deref().unwrap_or_default();
+        if tools.len() > TOOLS_MAX || tools.iter().any(|tool| tool.trim().is_empty()) {
+            return Err(format!("`tools` has at most {TOOLS_MAX} names of tools or of agents, or `*`"));
+        }
         if self.env.len() > VARIABLES_MAX {
             return Err(format!("`env` has more than {VARIABLES_MAX} variables"));
         }
@@ -157,7 +166,9 @@ impl AgentConfig {
         if let Some(title) = self.title {
             profile.title = title;
         }
-        Agent { profile, env: self.env, model_provider: self.model_provider, model: self.model, mount: self.mount }
+        let tools = self.tools.unwrap_or_else(|| vec!["*".to_owned()]);
+        let Self { env, model_provider, model, mount, .. } = self;
+        Agent { profile, env, model_provider, model, mount, tools }
     }
 }
 
@@ -189,7 +200,7 @@ mod tests {
     #[test]
     fn known_agents_are_always_there_and_may_be_told_otherwise() {
         let text = "[agent.claude]\nmodel_provider = 'house'\nenv = { A = 'b' }\n\
-                    [agent.mine]\ncommand = ['mine', 'acp']\ntitle = 'Mine'";
+                    [agent.mine]\ncommand = ['mine', 'acp']\ntitle = 'Mine'\ntools = []";
         let agents = AgentsConfig::read(text).expect("a file").agents(|_| None);
         let names: Vec<&str> = agents.iter().map(|agent| agent.profile.name.as_str()).collect();
         assert_eq!(names, ["claude", "gemini", "goose", "codex", "kimi", "mine"]);
@@ -201,6 +212,11 @@ mod tests {
         let mine = agents.last().expect("an agent");
         assert_eq!((mine.profile.argv.join(" ").as_str(), mine.profile.title.as_str()), ("mine acp", "Mine"));
         assert!(!format!("{claude:?}").contains("\"b\""), "values stay out of logs");
+        assert_eq!(
+            (claude.tools.as_slice(), mine.tools.len()),
+            (["*".to_owned()].as_slice(), 0),
+            "all, unless it says which"
+        );
     }
 
     #[test]
@@ -212,6 +228,7 @@ mod tests {
             ("[agent.mine]\ncommand = ['x']\nmount = 'relative'", "absolute path"),
             ("[agent.mine]\ncommand = ['x']\nmount = '/no/such/place'", "there is no directory"),
             ("[agent.mine]\ncommand = ['x']\nenv = {'A=B' = 'c'}", "`env`"),
+            ("[agent.mine]\ncommand = ['x']\ntools = ['']", "`tools`"),
             ("[agent.mine]\ncommand = ['x']\nenv = {TOKEN = 'very-secret'}\nwrong = 1", "unknown field"),
         ] {
             let error = AgentsConfig::read(text).expect_err(text).to_string();

@@ -116,6 +116,7 @@ fn full() -> Event {
             user_intent: "unblock".to_owned(),
             reasoning_chain: vec!["lock wait".to_owned()],
         }),
+        delegation_verification: None,
         outcome: Some(OutcomePart {
             status: "success".to_owned(),
             error_message: "none".to_owned(),

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -49,12 +49,33 @@ pub(super) fn register(platform: &Platform, own: &mut Registry, aegis: &mut Regi
     seconds(own, "model_call_duration", "How long answers of models took", &counts.model_latency.so_far());
     seconds(own, "approval_answer", "How long agents waited for people who answered", &answers);
 
+    counts_of(own, "agent_claims", "What agents say they did, held against the record", &counts.claims());
+
     count(aegis, "sessions_completed", "Sessions ended", counts.closed());
     count(aegis, "sessions_failed", "Turns that broke off", failed_turns);
     count(aegis, "messages", "What agents said, whole messages", counts.messages());
     count(aegis, "tool_calls", "Calls of tools by agents", calls);
     count(aegis, "auto_approvals", "Acts that nobody was asked about, by grant or mode", unasked);
     milliseconds(aegis, "permission_response_latency_ms", "How long agents waited for people who answered", answers);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Mismatch {
+    agent: String,
+    action_class: &'static str,
+}
+
+/// Answers that claim what no record shows, under the name that another guide's dashboards read. Agents are those that the
+/// installation has: there are few, and nobody who asks can make one.
+pub(super) fn mismatches(platform: &Platform) -> Registry {
+    let mut registry = Registry::with_prefix("gateway");
+    let family = Family::<Mismatch, Counter>::default();
+    for (agent, action_class, count) in platform.sessions().map(|all| all.counts().mismatches()).unwrap_or_default() {
+        family.get_or_create(&Mismatch { agent, action_class }).inc_by(count);
+    }
+    let help = "Turns of agents with a claim that no record bears out";
+    registry.register("fabrication_mismatches", help, family);
+    registry
 }
 
 fn count(registry: &mut Registry, name: &str, help: &str, value: u64) {

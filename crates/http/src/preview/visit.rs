@@ -147,6 +147,8 @@ impl Visit {
             purpose_note: String::new(),
             trace_id: app.platform.new_trace("prv"),
             origin: Origin::DirectTool,
+            session: reeve_types::event::SessionPart::default(),
+            action_id: None,
         };
         let visit = Self { place: arrival.place.clone(), app, workspaces, asker, login: visitor.login };
         let mut response = visit.go_on(&arrival, parts, body, visitor.by_key).await;

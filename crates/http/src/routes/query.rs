@@ -1,7 +1,7 @@
 //! Questions in words, and diagnoses.
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use reeve_platform::routing::Question;
 use reeve_types::{Arguments, ProblemCode};
@@ -16,6 +16,9 @@ use crate::extract::Body;
 use crate::problem::Problem;
 use crate::routes::sessions::USE;
 use crate::routes::tools::{self, Call, takes};
+
+/// Says that an answer claims what no record shows, under the guide's name.
+const X_AUDIT_MISMATCH: HeaderName = HeaderName::from_static("x-audit-mismatch");
 
 /// A question in words. Members that other versions of this API know are ignored.
 #[derive(Deserialize, ToSchema)]
@@ -41,7 +44,7 @@ pub(crate) struct Ask {
 /// Answers a question in words: by an agent with a model where one is configured, in a session of its own, and by checks
 /// that the words choose otherwise. `model` in the answer says which.
 #[utoipa::path(post, path = "/query", tag = "agents", request_body = Ask,
-    responses((status = 200, description = "The answer: agent, state, text, category, confidence, citations, tool_calls, findings, trace_id, model, and session_id where a model took part.", body = Value)))]
+    responses((status = 200, description = "The answer: agent, state, text, category, confidence, citations, tool_calls, findings, trace_id, model, session_id where a model took part, and has_mismatch (with the header X-Audit-Mismatch) when it claims what no record shows.", body = Value)))]
 pub(crate) async fn query(State(app): State<App>, caller: Caller, Body(ask): Body<Ask>) -> Result<Response, Problem> {
     let trace_id = caller.trace(&app.platform, "tr");
     let trace = HeaderValue::from_str(trace_id.as_str()).ok();
@@ -60,7 +63,11 @@ pub(crate) async fn query(State(app): State<App>, caller: Caller, Body(ask): Bod
         Some(sessions) => sessions.answer_question(&caller.principal, question).await?,
         None => app.platform.ask(&caller.principal, question).await?,
     };
+    let has_mismatch = answer.has_mismatch;
     let mut response = axum::Json(answer).into_response();
+    if has_mismatch {
+        response.headers_mut().insert(X_AUDIT_MISMATCH, HeaderValue::from_static("true"));
+    }
     if let Some(trace) = trace {
         response.headers_mut().insert(X_TRACE_ID, trace);
     }

@@ -1,9 +1,11 @@
 //! Who signed in: an account, the owner of an API key, or a user of the users file.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use reeve_store::StoredAccount;
+use reeve_types::principal::KnownBy;
 use reeve_types::{AccountId, AuthMethod, KeyId, LoginId, Principal, PrincipalKind, TenantId};
 
 use super::AccountError;
@@ -61,7 +63,8 @@ impl Person {
     /// The person of an account.
     pub fn of_account(account: &StoredAccount) -> Self {
         let mut principal = Principal::new(PrincipalKind::User, account.principal.clone(), AuthMethod::SignedIn)
-            .with_roles(&account.roles);
+            .with_roles(&account.roles)
+            .found_by(KnownBy::Account(account.account_id.clone()));
         principal.tenant = account.tenant.clone();
         Self {
             id: account.account_id.to_string(),
@@ -108,16 +111,52 @@ impl Identity {
                 let stored = self.store().key(id).await?.filter(|stored| stored.revoked_at.is_none());
                 Ok(stored.filter(|stored| stored.key.tenant == *tenant).map(|stored| {
                     let mut principal = Principal::new(stored.key.kind, stored.key.principal, AuthMethod::SignedIn)
-                        .with_roles(stored.key.roles);
+                        .with_roles(stored.key.roles)
+                        .found_by(KnownBy::Key(id.clone()));
                     principal.tenant = stored.key.tenant;
                     Person::of_principal(id.to_string(), principal)
                 }))
             }
             Subject::FileUser(name) => Ok(self.users().users.get(name).map(|roles| {
-                let principal =
-                    Principal::new(PrincipalKind::User, name.clone(), AuthMethod::SignedIn).with_roles(roles);
+                let principal = Principal::new(PrincipalKind::User, name.clone(), AuthMethod::SignedIn)
+                    .with_roles(roles)
+                    .found_by(KnownBy::UsersFile);
                 Person::of_principal(subject.to_string(), principal)
             })),
         }
+    }
+
+    /// Somebody who proved themselves a while ago, as they are at this moment, with whomever they act for: with the roles
+    /// of now. `None` when one of them is nobody any more: the key was taken back, the account switched off, the name
+    /// struck out. Who was taken at their word stays as they were.
+    pub async fn as_of_now(&self, principal: &Principal) -> Result<Option<Principal>, AccountError> {
+        let mut now = principal.clone();
+        let mut link = Some(&mut now);
+        while let Some(one) = link {
+            let Some(roles) = self.roles_of_now(one).await? else { return Ok(None) };
+            one.roles = roles;
+            link = one.on_behalf_of.as_deref_mut();
+        }
+        Ok(Some(now))
+    }
+
+    async fn roles_of_now(&self, one: &Principal) -> Result<Option<BTreeSet<String>>, AccountError> {
+        Ok(match &one.known_by {
+            None => Some(one.roles.clone()),
+            Some(KnownBy::Key(id)) => {
+                let stored = self.store().key(id).await?.filter(|stored| stored.revoked_at.is_none());
+                stored.filter(|stored| stored.key.tenant == one.tenant).map(|stored| stored.key.roles)
+            }
+            Some(KnownBy::Account(id)) => {
+                let account = self.accounts().account(id).await?;
+                let holds = account.filter(|account| account.disabled_at.is_none() && account.tenant == one.tenant);
+                holds.map(|account| account.roles.into_iter().collect())
+            }
+            Some(KnownBy::UsersFile) => {
+                let users = self.users();
+                let of_kind = if one.kind == PrincipalKind::Service { &users.services } else { &users.users };
+                of_kind.get(&one.id).cloned()
+            }
+        })
     }
 }

@@ -78,6 +78,9 @@ pub struct Answer {
     /// The session in which it was answered, where a model took part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
+    /// Whether it says that something was done which no record shows; each such claim stands in the text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_mismatch: bool,
 }
 
 /// How an answer is made: which topic, which target.
@@ -234,6 +237,7 @@ impl Platform {
             trace_id,
             model: false,
             session_id: None,
+            has_mismatch: false,
         }
     }
 
@@ -421,5 +425,6 @@ fn compose(
         trace_id,
         model: false,
         session_id: None,
+        has_mismatch: false,
     }
 }

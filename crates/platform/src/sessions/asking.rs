@@ -59,24 +59,26 @@ impl TurnCx {
         arguments: Arguments,
         purpose: Option<Purpose>,
     ) -> Result<Outcome, Stop> {
-        if let Some(known) = self.platform().store().action_of(&self.principal.tenant, action_id).await? {
+        if let Some(known) = self.platform().store().action_of(self.tenant(), action_id).await? {
             return self.follow(call_id, known).await;
         }
+        self.look_anew().await?;
+        let who = self.who();
         let platform = self.platform();
         if let Some(spec) = platform.gate().spec(tool)
             && !self.may_run(spec)
         {
-            let owner = self.owner.label();
+            let owner = who.owner.label();
             return Ok(Outcome::failed(format!(
                 "{owner} may not run `{tool}`, and so neither may an agent that acts for them"
             )));
         }
-        if let Err(error) = platform.may_ask_for(&self.principal, tool, &arguments).await {
+        if let Err(error) = platform.may_ask_for(&who.principal, tool, &arguments).await {
             return Ok(Outcome::failed(error.to_string()));
         }
         let request = Request {
             action_id: Some(action_id.clone()),
-            principal: self.principal.clone(),
+            principal: who.principal.clone(),
             tool: tool.to_owned(),
             arguments,
             purpose,
@@ -105,19 +107,40 @@ impl TurnCx {
         }
     }
 
+    /// The record of how an act ended that was followed by another way. It may be written a moment later.
+    pub(super) async fn record_of(&self, id: &ActionId) -> Option<EventId> {
+        const A_MOMENT: std::time::Duration = std::time::Duration::from_secs(2);
+        let store = self.platform().store();
+        let mut records = store.subscribe();
+        let looking = async {
+            loop {
+                match store.outcome_of(self.tenant(), &self.trace_id, id).await {
+                    Ok(None) => {}
+                    Ok(found) => return found,
+                    Err(_) => return None,
+                }
+                if let Err(tokio::sync::broadcast::error::RecvError::Closed) = records.recv().await {
+                    return None;
+                }
+            }
+        };
+        tokio::time::timeout(A_MOMENT, looking).await.ok().flatten()
+    }
+
     /// Whether the agent, and everyone it acts for, has a role that lets them ask for such a tool at all.
     pub(super) fn may_run(&self, spec: &ToolSpec) -> bool {
+        let who = self.who();
         match spec.resource_kind {
-            ResourceKind::Workspace => Permission::UseWorkspaces.allows(&self.principal),
+            ResourceKind::Workspace => Permission::UseWorkspaces.allows(&who.principal),
             ResourceKind::Agent => true,
-            kind => Permission::to_run(kind).allows(&self.principal),
+            kind => Permission::to_run(kind).allows(&who.principal),
         }
     }
 
     /// Waits for an act that was asked for before.
     async fn follow(&self, call_id: &str, action: StoredAction) -> Result<Outcome, Stop> {
         let Some(approval_id) = action.approval_id else { return self.wait_for_end(&action.action_id).await };
-        let approval = self.platform().approval(&self.principal.tenant, &approval_id).await?;
+        let approval = self.platform().approval(self.tenant(), &approval_id).await?;
         if approval.status == ApprovalStatus::Pending {
             return self.wait_for_people(call_id, approval).await;
         }
@@ -133,7 +156,7 @@ impl TurnCx {
         let stands = self.answer_that_stands(&approval).filter(|_| approval.status == ApprovalStatus::Pending);
         if let Some(reason) = stands {
             self.sessions.core.counts.not_asked();
-            match self.platform().approve(&self.owner, &id, reason, None).await {
+            match self.platform().approve(&self.who().owner, &id, reason, None).await {
                 Ok(_) | Err(PlatformError::Conflict(_)) => {}
                 Err(error) => tracing::warn!(session.id = %self.id, "an answer that stands could not be used: {error}"),
             }
@@ -166,7 +189,7 @@ impl TurnCx {
 
     async fn answer_to(&self, id: &ApprovalId) -> Result<Approval, Stop> {
         loop {
-            let tenant = &self.principal.tenant;
+            let tenant = self.tenant();
             let settled = tokio::select! {
                 () = self.stopped() => None,
                 answer = self.platform().wait_for_approval(tenant, id, WAIT_MAX) => Some(answer?),
@@ -177,7 +200,7 @@ impl TurnCx {
                 // The server stops: the question stands, and the turn goes on at the next start.
                 None if !self.cancel.is_cancelled() => return Err(Stop::Paused),
                 None => {
-                    let _ = self.platform().cancel(&self.owner, id, "the turn that asked was cancelled").await;
+                    let _ = self.platform().cancel(&self.who().owner, id, "the turn that asked was cancelled").await;
                     return Err(Stop::Cancelled);
                 }
             }
@@ -187,13 +210,15 @@ impl TurnCx {
     async fn wait_for_end(&self, id: &ActionId) -> Result<Outcome, Stop> {
         let mut records = self.platform().store().subscribe();
         loop {
-            let found = self.platform().store().action_of(&self.principal.tenant, id).await?;
+            let found = self.platform().store().action_of(self.tenant(), id).await?;
             let Some(action) = found else {
                 return Ok(Outcome::failed(format!("the action `{id}` is not there any more")));
             };
             if action.state.is_final() {
-                let _ = self.platform().store().collect(id, self.platform().clock().now()).await;
-                return Ok(match (action.state, action.result) {
+                let store = self.platform().store();
+                let _ = store.collect(id, self.platform().clock().now()).await;
+                let record = store.outcome_of(self.tenant(), &action.trace_id, id).await?;
+                let outcome = match (action.state, action.result) {
                     (ActionState::Succeeded, Some(output)) => Outcome::of(output, None),
                     (ActionState::Succeeded, None) => {
                         Outcome::said("It was done. Its whole answer was not kept; its record holds an excerpt.")
@@ -202,7 +227,8 @@ impl TurnCx {
                         "It began, and nobody knows how it ended. It is not repeated by itself: look before you ask again.",
                     ),
                     (state, _) => Outcome::failed(action.error.unwrap_or_else(|| format!("the action is {state}"))),
-                });
+                };
+                return Ok(Outcome { record, ..outcome });
             }
             tokio::select! {
                 () = self.stopped() => {
@@ -230,7 +256,7 @@ impl TurnCx {
 
     /// Takes a question back that is still open.
     pub(super) async fn withdraw(&self, call_id: &str, id: &ApprovalId, reason: &str) -> Result<(), Stop> {
-        match self.platform().cancel(&self.owner, id, reason).await {
+        match self.platform().cancel(&self.who().owner, id, reason).await {
             Ok(_) | Err(PlatformError::Conflict(_)) => {}
             Err(error) => return Err(error.into()),
         }

@@ -42,44 +42,59 @@ pub(super) async fn answer_calls(
             .collect::<Vec<_>>()
             .await;
         for (call, answer) in group.iter().zip(answers) {
-            let finished = answer?;
+            let Answered { called, finished } = answer?;
             let counted = match &finished {
                 Happening::ToolFinished { is_error, content, .. } => spent.count_end(call, is_error.then_some(content)),
                 _ => Ok(()),
             };
-            all.push(finished);
+            all.extend(called.into_iter().chain([finished]));
             counted?;
         }
     }
     Ok(all)
 }
 
+/// A call that was answered, as it was written down.
+pub(super) struct Answered {
+    /// Its beginning, when it began here and not before a crash.
+    called: Option<Happening>,
+    /// Its end.
+    pub(super) finished: Happening,
+}
+
 /// One call, from what the model wants to what comes back. What comes back is written down.
-async fn answer(cx: &TurnCx, kit: &Kit, call: &OpenCall) -> Result<Happening, Stop> {
+pub(super) async fn answer(cx: &TurnCx, kit: &Kit, call: &OpenCall) -> Result<Answered, Stop> {
+    cx.look_anew().await?;
+    let mut called = None;
+    let mut begin = async |kind: &str, action_id: Option<ActionId>| begin(cx, call, kind, action_id, &mut called).await;
     let (outcome, diffs) = match kit.route(&call.name) {
         None => {
-            begin(cx, call, "other", None).await?;
+            begin("other", None).await?;
             let name: String = call.name.chars().take(80).collect();
             (Outcome::failed(format!("there is no tool `{name}`; there are {}", kit.names())), Vec::new())
         }
         Some(_) if !call.input.is_object() => {
-            begin(cx, call, "other", None).await?;
+            begin("other", None).await?;
             (Outcome::failed("the arguments are no JSON object; call the tool again with one"), Vec::new())
         }
         Some(Route::Recall) => {
-            begin(cx, call, "read", None).await?;
+            begin("read", None).await?;
             (cx.recall(&call.input).await, Vec::new())
         }
+        Some(route @ Route::Statement) => {
+            begin(route.kind(), None).await?;
+            (super::claims::answer_statement(cx, &call.input).await?, Vec::new())
+        }
         Some(Route::Workspace(verb)) if kit.route(&call.name).is_some_and(Route::only_looks) => {
-            begin(cx, call, "read", None).await?;
+            begin("read", None).await?;
             (cx.look(*verb, &call.input).await, Vec::new())
         }
         Some(route @ Route::Workspace(verb)) => {
-            let action_id = begin(cx, call, route.kind(), Some(new_action(cx))).await?;
+            let action_id = begin(route.kind(), Some(new_action(cx))).await?;
             in_workspace(cx, call, route, *verb, action_id).await?
         }
         Some(route @ Route::Gate(spec)) => {
-            let action_id = begin(cx, call, route.kind(), Some(new_action(cx))).await?;
+            let action_id = begin(route.kind(), Some(new_action(cx))).await?;
             let action_id = action_id.unwrap_or_else(|| new_action(cx));
             let mut arguments = arguments_of(cx, spec, call);
             let outcome = match purpose_in(spec, &mut arguments) {
@@ -89,7 +104,8 @@ async fn answer(cx: &TurnCx, kit: &Kit, call: &OpenCall) -> Result<Happening, St
             (outcome, Vec::new())
         }
     };
-    finish(cx, call, outcome, diffs).await
+    let finished = finish(cx, call, outcome, diffs).await?;
+    Ok(Answered { called, finished })
 }
 
 fn new_action(cx: &TurnCx) -> ActionId {
@@ -115,6 +131,7 @@ async fn begin(
     call: &OpenCall,
     kind: &str,
     action_id: Option<ActionId>,
+    called: &mut Option<Happening>,
 ) -> Result<Option<ActionId>, Stop> {
     if let Some(begun) = &call.begun {
         return Ok(begun.clone());
@@ -123,7 +140,7 @@ async fn begin(
         Some(arguments) => Value::Object(masked_arguments(arguments, Some("connection_string"))),
         None => call.input.clone(),
     };
-    cx.note(vec![Happening::ToolCalled {
+    let begun = Happening::ToolCalled {
         turn: cx.number,
         call_id: call.id.clone(),
         tool: call.name.clone(),
@@ -131,8 +148,9 @@ async fn begin(
         kind: kind.to_owned(),
         arguments,
         action_id: action_id.clone(),
-    }])
-    .await?;
+    };
+    cx.note(vec![begun.clone()]).await?;
+    *called = Some(begun);
     Ok(action_id)
 }
 

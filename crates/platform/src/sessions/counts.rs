@@ -1,11 +1,16 @@
 //! What sessions have done since the process began, for metrics. Almost everything is read off the events as they are
 //! told, so that no way of doing a thing can be forgotten.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use reeve_types::event::VerificationPart;
 use reeve_types::session::{Happening, SessionEvent, TurnEnd};
-use reeve_types::{Approval, ApprovalStatus};
+use reeve_types::{ActionClass, Approval, ApprovalStatus};
+
+use super::lock;
 
 use crate::latency::{BUCKETS_MS, Latency, MODEL_BUCKETS_MS};
 
@@ -37,6 +42,12 @@ pub struct SessionCounts {
     cache_read: AtomicU64,
     cache_write: AtomicU64,
     cost_micro_usd: AtomicU64,
+    claims_borne_out: AtomicU64,
+    claims_unproven: AtomicU64,
+    words_borne_out: AtomicU64,
+    words_unproven: AtomicU64,
+    /// Turns with a claim that nothing bears out, by agent and class.
+    mismatches: Mutex<BTreeMap<(String, &'static str), u64>>,
     /// How long calls of models took that were answered.
     pub model_latency: Latency,
     /// How long agents waited for people who answered.
@@ -72,6 +83,11 @@ impl Default for SessionCounts {
             cache_read: zero(),
             cache_write: zero(),
             cost_micro_usd: zero(),
+            claims_borne_out: zero(),
+            claims_unproven: zero(),
+            words_borne_out: zero(),
+            words_unproven: zero(),
+            mismatches: Mutex::default(),
             model_latency: Latency::new(&MODEL_BUCKETS_MS),
             answer_latency: Latency::new(&BUCKETS_MS),
         }
@@ -117,6 +133,21 @@ impl SessionCounts {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// What an agent says it did was held against the record.
+    pub(super) fn verified(&self, found: &VerificationPart) {
+        let (borne_out, unproven) = match found.by.as_str() {
+            "statement" => (&self.claims_borne_out, &self.claims_unproven),
+            _ => (&self.words_borne_out, &self.words_unproven),
+        };
+        for claim in &found.claims {
+            one_more(if claim.borne_out { borne_out } else { unproven });
+        }
+        if found.mismatch {
+            let class = found.action_class.map_or("unknown", ActionClass::as_str);
+            *lock(&self.mismatches).entry((found.agent.clone(), class)).or_default() += 1;
         }
     }
 
@@ -194,6 +225,21 @@ impl SessionCounts {
             ("unanswered", of(&self.unanswered)),
             ("not_asked", of(&self.unasked)),
         ]
+    }
+
+    /// What agents say they did: stated entry by entry and borne out by the record or not, or taken from their words.
+    pub fn claims(&self) -> [(&'static str, u64); 4] {
+        [
+            ("stated_borne_out", of(&self.claims_borne_out)),
+            ("stated_unproven", of(&self.claims_unproven)),
+            ("said_borne_out", of(&self.words_borne_out)),
+            ("said_unproven", of(&self.words_unproven)),
+        ]
+    }
+
+    /// Turns with a claim that nothing bears out, by agent and by the gravest class of what was claimed.
+    pub fn mismatches(&self) -> Vec<(String, &'static str, u64)> {
+        lock(&self.mismatches).iter().map(|((agent, class), count)| (agent.clone(), *class, *count)).collect()
     }
 
     /// Calls of models by what came of them.

@@ -8,16 +8,19 @@ mod environment;
 mod peer;
 mod silence;
 mod steering;
+mod toolbox;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reeve_gate::relay::{RelayAnswer, RelayCall};
 use reeve_store::{OpenTurn, StoredSession};
-use reeve_types::model::Usage;
+use reeve_types::model::{ModelTool, Usage};
 use reeve_types::session::{Happening, PermissionMode, TurnEnd};
 use reeve_types::workspace::processes::{ExecRequest, ExecResult};
-use reeve_types::{SessionId, WorkspaceId};
+use reeve_types::{EventId, SessionId, WorkspaceId};
+use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::Sessions;
@@ -172,6 +175,44 @@ pub trait ExternalPeer: Send + Sync {
     fn write_file(&self, path: String, content: String) -> BoxFuture<'_, Result<(), String>>;
     /// It runs a program in the workspace to its end.
     fn run(&self, request: ExecRequest) -> BoxFuture<'_, Result<ExecResult, String>>;
+    /// The gate's tools that it may call: names of tools, names of agents whose tools they are, or `*`. `None` when there
+    /// are none for it.
+    fn tools(&self, wanted: &[String]) -> Option<Arc<dyn SessionTools>>;
+}
+
+/// A tool that an external agent may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OfferedTool {
+    /// What the agent is told of it.
+    pub tool: ModelTool,
+    /// Whether it changes nothing.
+    pub only_looks: bool,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolAnswer {
+    /// Whether it failed or was refused.
+    pub is_error: bool,
+    /// What came back, in words.
+    pub content: String,
+    /// The record of it.
+    pub record: Option<EventId>,
+}
+
+/// The gate's tools as an external agent has them in its session: each call is an act of the session, told in its events
+/// with its record, by the same policy and with the same questions to people as a call of an agent of ours.
+pub trait SessionTools: Send + Sync {
+    /// Those that there are.
+    fn list(&self) -> Vec<OfferedTool>;
+    /// Calls one. What was begun goes on when nobody waits for the answer any more.
+    fn call(&self, tool: &str, input: Value) -> BoxFuture<'static, ToolAnswer>;
+}
+
+/// Answers programs that ask for a session's tools in a protocol of theirs.
+pub trait ToolServer: Send + Sync {
+    /// One request over HTTP, from a program that has proved that it belongs to the session.
+    fn answer(&self, tools: Arc<dyn SessionTools>, call: RelayCall) -> BoxFuture<'static, RelayAnswer>;
 }
 
 /// A running agent, with our side of it.
@@ -217,6 +258,11 @@ impl Sessions {
         if let Some(used) = live.link.take_used() {
             self.count_external(cx, used).await;
         }
+        if let Ok((TurnEnd::Completed, _)) = &ended {
+            super::claims::hold(cx).await?;
+        }
+        // What the agent called and left does not go on after its turn.
+        cx.cancel.cancel();
         live.peer.follow(None);
         if !live.link.is_alive() {
             self.core.links.lock().await.remove(&cx.id);
@@ -330,7 +376,7 @@ impl Sessions {
     async fn withdraw_questions(&self, cx: &TurnCx) {
         for question in &cx.session.waiting_for {
             let reason = "the agent that asked is gone";
-            if let Err(error) = self.platform.cancel(&cx.owner, question, reason).await {
+            if let Err(error) = self.platform.cancel(&cx.who().owner, question, reason).await {
                 tracing::debug!(session.id = %cx.id, "a question was not taken back: {error}");
             }
         }

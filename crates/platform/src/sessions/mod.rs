@@ -8,6 +8,7 @@ mod asking;
 mod calls;
 mod claims;
 mod counts;
+mod deeds;
 mod definitions;
 mod external;
 mod feed;
@@ -18,11 +19,13 @@ mod prompting;
 mod questions;
 mod sharing;
 mod spent;
+mod statements;
 mod thinking;
 mod tools;
 mod transcript;
 mod turn;
 mod unified;
+mod words;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +46,7 @@ pub use counts::SessionCounts;
 pub use definitions::{AgentDefinition, AgentLimits, DefinitionError, Definitions};
 pub use external::{
     Choice, ExternalAgent, ExternalAgents, ExternalFailure, ExternalLink, ExternalPeer, ExternalProfile, ExternalUsage,
-    ExternalWanted, PermissionAsked,
+    ExternalWanted, OfferedTool, PermissionAsked, SessionTools, ToolAnswer, ToolServer,
 };
 pub use feed::{Feed, Frame, Overview, Told};
 pub use lifecycle::{ForkSession, NewSessionWanted, SessionPage, SessionPatch};

@@ -21,6 +21,8 @@ impl Sessions {
             purpose_note: "a session works in it".to_owned(),
             trace_id: self.platform.new_trace("ses"),
             origin: Origin::DirectTool,
+            session: reeve_types::event::SessionPart::default(),
+            action_id: None,
         };
         let found = match own_on(workspaces, caller, &directory).await? {
             Some(found) => workspaces.start(&asker, &found.id).await?,

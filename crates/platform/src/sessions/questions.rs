@@ -18,6 +18,8 @@ struct Heard {
     words: String,
     tools: Vec<String>,
     citations: Vec<Citation>,
+    /// What it claims and no record shows, each with what is missing.
+    unproven: Vec<String>,
 }
 
 /// How far the answer has come.
@@ -77,7 +79,11 @@ impl Sessions {
             ),
             Standing::AtWork => ("running", format!("The agent is still at work, in session `{id}`.")),
         };
-        let said = [heard.words, note].into_iter().filter(|part| !part.trim().is_empty()).collect::<Vec<_>>();
+        let unproven = heard.unproven.iter().map(|claim| format!("No record shows this: {claim}")).collect::<Vec<_>>();
+        let said = [heard.words, unproven.join("\n"), note]
+            .into_iter()
+            .filter(|part| !part.trim().is_empty())
+            .collect::<Vec<_>>();
         Ok(Answer {
             agent: agent.to_owned(),
             state,
@@ -91,6 +97,7 @@ impl Sessions {
             trace_id,
             model: true,
             session_id: Some(session.id),
+            has_mismatch: !heard.unproven.is_empty(),
         })
     }
 
@@ -110,6 +117,9 @@ impl Sessions {
                         event_id: Some(record),
                         fact: fact.chars().take(300).collect(),
                     });
+                }
+                Happening::ClaimUnproven { claim, reason, .. } => {
+                    heard.unproven.push(format!("\"{claim}\" ({reason})"))
                 }
                 Happening::ToolWaiting { approval_id, question, .. } => {
                     return Ok(Standing::Waits(question, approval_id.to_string()));

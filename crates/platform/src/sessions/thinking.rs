@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::definitions::AgentDefinition;
+use super::statements::TO_STATE;
 use super::tools::Kit;
 use super::transcript::{Transcript, text_of, trim};
 use super::turn::{Never, Stop, TurnCx, signed};
@@ -41,8 +42,15 @@ pub(super) async fn ask_model(
     let mut messages = transcript.messages();
     let fixed = definition.instructions.len()
         + kit.tools.iter().map(|tool| tool.input_schema.to_string().len() + tool.description.len()).sum::<usize>();
-    let trimmed = trim(&mut messages, fixed, context);
-    let system = format!("{}\n\n{}", definition.instructions, surroundings(cx));
+    let trimmed = trim(&mut messages, fixed, context, transcript.wholes());
+    for whole in trimmed.kept {
+        cx.keep(whole).await?;
+    }
+    let mut system = format!("{}\n\n{}", definition.instructions, surroundings(cx));
+    if kit.takes_statements() {
+        system.push_str("\n\n");
+        system.push_str(TO_STATE);
+    }
     let prompt = Prompt {
         system,
         messages,
@@ -213,6 +221,7 @@ pub(super) async fn answer_without_a_model(cx: &TurnCx, definition: &AgentDefini
     if definition.needs_workspace {
         return Err(Stop::Ended(TurnEnd::Failed, super::NO_MODEL.to_owned()));
     }
+    cx.look_anew().await?;
     let store = cx.platform().store();
     let Some(row) = store.session(cx.tenant(), &cx.id).await? else { return Err(Stop::Superseded) };
     let Some(turn) = row.turn else { return Err(Stop::Superseded) };
@@ -223,9 +232,10 @@ pub(super) async fn answer_without_a_model(cx: &TurnCx, definition: &AgentDefini
         purpose: Some(reeve_types::Purpose::Diagnostic),
         ..crate::routing::Question::default()
     };
+    let who = cx.who();
     let answer = tokio::select! {
         () = cx.stopped() => return Err(cx.stop().unwrap_or(Stop::Cancelled)),
-        answer = cx.platform().ask(&cx.principal, question) => answer?,
+        answer = cx.platform().ask(&who.principal, question) => answer?,
     };
     let mut text = answer.text;
     text.push_str("\n\n_No model is configured: this answer comes from checks that the words of the question chose._");

@@ -14,7 +14,7 @@ use reeve_types::{ActionClass, Arguments, Purpose, ToolSpec, WorkspaceId, Worksp
 use serde_json::{Value, json};
 
 use super::asking::Outcome;
-use super::definitions::AgentDefinition;
+use super::statements::{STATEMENT_TOOL, statement_tool};
 use super::turn::TurnCx;
 use super::unified::unified;
 
@@ -36,6 +36,8 @@ pub(super) enum Route {
     Workspace(Verb),
     /// A part of a result that was too long for the conversation.
     Recall,
+    /// What the agent says it has done, to be held against the record.
+    Statement,
 }
 
 /// What can be done in a workspace.
@@ -125,13 +127,9 @@ pub(super) struct Kit {
 }
 
 impl Kit {
-    /// What a definition may use, of all that there is.
-    pub(super) fn of<'a>(
-        definition: &AgentDefinition,
-        specs: impl Iterator<Item = &'a ToolSpec>,
-        workspace: bool,
-    ) -> Self {
-        let wants = |word: &str| definition.tools.iter().any(|tool| tool == word);
+    /// What is wanted, of all that there is: names of tools, names of agents whose tools they are, `workspace`, or `*`.
+    pub(super) fn of<'a>(wanted: &[String], specs: impl Iterator<Item = &'a ToolSpec>, workspace: bool) -> Self {
+        let wants = |word: &str| wanted.iter().any(|tool| tool == word);
         let mut kit = Self::default();
         for spec in specs {
             // Workspaces are reached by the verbs below, each bound to the session's own workspace.
@@ -149,7 +147,15 @@ impl Kit {
         if !kit.tools.is_empty() {
             kit.add(recall_tool(), Route::Recall);
         }
+        if kit.routes.values().any(|route| !route.only_looks()) {
+            kit.add(statement_tool(), Route::Statement);
+        }
         kit
+    }
+
+    /// Whether the model is to state what it did.
+    pub(super) fn takes_statements(&self) -> bool {
+        self.routes.values().any(|route| matches!(route, Route::Statement))
     }
 
     fn add(&mut self, tool: ModelTool, route: Route) {
@@ -160,6 +166,11 @@ impl Kit {
 
     pub(super) fn route(&self, name: &str) -> Option<&Route> {
         self.routes.get(name)
+    }
+
+    /// The tools, each with whether it changes nothing.
+    pub(super) fn offered(&self) -> impl Iterator<Item = (&ModelTool, bool)> {
+        self.tools.iter().map(|tool| (tool, self.route(&tool.name).is_none_or(Route::changes_nothing)))
     }
 
     pub(super) fn names(&self) -> String {
@@ -174,7 +185,13 @@ impl Route {
             Self::Gate(spec) => spec.action_class == ActionClass::Read,
             Self::Workspace(verb) => verb.only_looks(),
             Self::Recall => true,
+            Self::Statement => false,
         }
+    }
+
+    /// Whether such calls leave everything as it is.
+    fn changes_nothing(&self) -> bool {
+        self.only_looks() || matches!(self, Self::Statement)
     }
 
     /// The kind of call that people and clients know.
@@ -182,6 +199,7 @@ impl Route {
         match self {
             Self::Gate(spec) if spec.action_class == ActionClass::Read => "read",
             Self::Gate(_) => "other",
+            Self::Statement => "think",
             Self::Workspace(Verb::ReadFile | Verb::ListFiles) | Self::Recall => "read",
             Self::Workspace(Verb::SearchFiles) => "search",
             Self::Workspace(Verb::ListPorts) => "read",
@@ -264,6 +282,7 @@ pub(super) fn title_of(name: &str, input: &Value) -> String {
                 argv => format!("Run {}", argv.join(" ")),
             }
         }
+        STATEMENT_TOOL => "State what was done".to_owned(),
         other => other.replace('_', " "),
     };
     title.chars().filter(|c| !c.is_control()).take(200).collect()

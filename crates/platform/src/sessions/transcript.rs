@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use reeve_types::model::{Block, Message, ModelRole, StopReason};
 use reeve_types::session::{Happening, SessionEvent};
-use reeve_types::{ActionId, PromptId};
+use reeve_types::{ActionId, Digest, PromptId};
 use serde_json::Value;
+
+use super::deeds::ActNumbers;
 
 /// A call that the model wants and that has no answer yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,11 +44,10 @@ pub(super) struct Transcript {
     results: BTreeMap<String, (String, bool)>,
     begun: HashMap<String, Option<ActionId>>,
     last_stop: Option<StopReason>,
-    /// Tools whose calls succeeded since the turn began, for holding claims against them.
-    succeeded: Vec<String>,
-    names: HashMap<String, String>,
-    /// Words of the turn's answers.
-    said: Vec<String>,
+    /// Where the whole of results is kept that were too long for an event.
+    wholes: HashMap<String, Digest>,
+    /// How the model may refer to what it did.
+    acts: ActNumbers,
 }
 
 impl Transcript {
@@ -68,28 +69,20 @@ impl Transcript {
                 self.close_open_calls("the turn ended before this was answered");
                 let text = self.prompts.remove(prompt_id).unwrap_or_default();
                 self.push_user(Block::Text { text });
-                (self.last_stop, self.succeeded, self.said) = (None, Vec::new(), Vec::new());
+                self.last_stop = None;
             }
             Happening::ModelReplied { reply, .. } => {
                 self.flush_results();
-                let text = text_of(&reply.blocks);
-                if !text.is_empty() {
-                    self.said.push(text);
-                }
-                for block in &reply.blocks {
-                    if let Block::ToolUse { id, name, .. } = block {
-                        self.names.insert(id.clone(), name.clone());
-                    }
-                }
                 self.messages.push(Message { role: ModelRole::Assistant, blocks: reply.blocks.clone() });
                 self.last_stop = Some(reply.stop);
             }
             Happening::ToolCalled { call_id, action_id, .. } => {
                 self.begun.insert(call_id.clone(), action_id.clone());
+                self.acts.take(what);
             }
-            Happening::ToolFinished { call_id, is_error, content, .. } => {
-                if !is_error && let Some(tool) = self.names.get(call_id) {
-                    self.succeeded.push(tool.clone());
+            Happening::ToolFinished { call_id, is_error, content, whole, .. } => {
+                if let Some(whole) = whole {
+                    self.wholes.insert(call_id.clone(), *whole);
                 }
                 self.results.insert(call_id.clone(), (content.clone(), *is_error));
             }
@@ -121,14 +114,9 @@ impl Transcript {
         copy
     }
 
-    /// Tools whose calls succeeded in this turn.
-    pub(super) fn succeeded(&self) -> &[String] {
-        &self.succeeded
-    }
-
-    /// What the agent said last in this turn.
-    pub(super) fn last_words(&self) -> Option<&str> {
-        self.said.last().map(String::as_str)
+    /// Where the whole of results is kept that were too long for an event, by call.
+    pub(super) fn wholes(&self) -> &HashMap<String, Digest> {
+        &self.wholes
     }
 
     fn last_calls(&self) -> impl Iterator<Item = (&String, &String, &Value)> {
@@ -157,12 +145,12 @@ impl Transcript {
             .last_calls()
             .filter_map(|(id, name, _)| {
                 let (content, is_error) = self.results.get(id)?;
-                Some(Block::ToolResult {
-                    tool_use_id: id.clone(),
-                    name: name.clone(),
-                    content: content.clone(),
-                    is_error: *is_error,
-                })
+                // What changes something can be referred to, and so stated.
+                let content = match self.acts.of(id) {
+                    Some(act) => format!("[act {act}]\n{content}"),
+                    None => content.clone(),
+                };
+                Some(Block::ToolResult { tool_use_id: id.clone(), name: name.clone(), content, is_error: *is_error })
             })
             .collect();
         (!blocks.is_empty()).then_some(Message { role: ModelRole::User, blocks })
@@ -215,11 +203,19 @@ pub(super) struct Trimmed {
     pub results: usize,
     /// Messages that were left out.
     pub messages: usize,
+    /// The whole of what was shortened and is kept nowhere else; it is to be kept before the model is asked.
+    pub kept: Vec<String>,
 }
 
 /// Makes a conversation fit: first the oldest results are shortened, then the oldest messages left out. The first message
-/// and the last few stay whole, and a result never loses its call.
-pub(super) fn trim(messages: &mut Vec<Message>, fixed_chars: usize, context_tokens: u32) -> Trimmed {
+/// and the last few stay whole, and a result never loses its call. What is shortened says where the whole can be read;
+/// `wholes` are those that are kept already, by call.
+pub(super) fn trim(
+    messages: &mut Vec<Message>,
+    fixed_chars: usize,
+    context_tokens: u32,
+    wholes: &HashMap<String, Digest>,
+) -> Trimmed {
     const KEPT_AT_END: usize = 4;
     // A fifth is left for the answer.
     let room = (context_tokens as usize * CHARS_PER_TOKEN * 4 / 5).saturating_sub(fixed_chars);
@@ -231,13 +227,19 @@ pub(super) fn trim(messages: &mut Vec<Message>, fixed_chars: usize, context_toke
             if size <= room {
                 return trimmed;
             }
-            if let Block::ToolResult { content, .. } = block
+            if let Block::ToolResult { tool_use_id, content, .. } = block
                 && content.chars().count() > SHORTENED_CHARS * 2
             {
                 let head: String = content.chars().take(SHORTENED_CHARS).collect();
-                let short = format!("{head}\n[shortened: this is the beginning of an older result]");
+                let kept = wholes.get(tool_use_id).copied();
+                let digest = kept.unwrap_or_else(|| Digest::of(content.as_bytes()));
+                let short = format!(
+                    "{head}\n[shortened: this is the beginning of an older result; read the whole with read_kept_result, \
+                     result \"{digest}\"]"
+                );
                 size -= content.len().saturating_sub(short.len());
-                *content = short;
+                let whole = std::mem::replace(content, short);
+                trimmed.kept.extend(kept.is_none().then_some(whole));
                 trimmed.results += 1;
             }
         }
@@ -371,15 +373,27 @@ mod tests {
             });
         }
         let mut roomy = messages.clone();
-        assert_eq!(trim(&mut roomy, 0, 100_000), Trimmed::default());
+        let none = HashMap::new();
+        assert_eq!(trim(&mut roomy, 0, 100_000, &none), Trimmed::default());
         assert_eq!(roomy, messages);
 
         let mut tight = messages.clone();
-        let trimmed = trim(&mut tight, 0, 8_000);
-        assert!(trimmed.results > 0 && trimmed.messages == 0, "{trimmed:?}");
+        let kept_before = HashMap::from([("c0".to_owned(), Digest::of(b"the whole of the first"))]);
+        let trimmed = trim(&mut tight, 0, 8_000, &kept_before);
+        assert!(trimmed.results > 1 && trimmed.messages == 0, "{trimmed:?}");
+        assert_eq!(trimmed.kept.len(), trimmed.results - 1, "what is kept already is not kept twice");
+        let shown = |message: &Message| match &message.blocks[0] {
+            Block::ToolResult { content, .. } => content.clone(),
+            other => panic!("{other:?}"),
+        };
+        let names =
+            |content: String, digest: Digest| content.contains(&format!("read_kept_result, result \"{digest}\""));
+        assert!(names(shown(&tight[2]), Digest::of(b"the whole of the first")));
+        assert!(names(shown(&tight[4]), Digest::of(trimmed.kept[0].as_bytes())), "{:?}", tight[4]);
+        assert_eq!(trimmed.kept[0], "x".repeat(3000));
 
         let mut tighter = messages.clone();
-        let trimmed = trim(&mut tighter, 0, 4_000);
+        let trimmed = trim(&mut tighter, 0, 4_000, &none);
         assert!(trimmed.messages > 0, "{trimmed:?}");
         let mut called = HashSet::new();
         for block in tighter.iter().flat_map(|message| &message.blocks) {

@@ -3,15 +3,17 @@
 //! The loop holds nothing that is not in the events: it reads them, sees what comes next, does it, and writes down what
 //! happened before it goes on.
 
+use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use reeve_store::{OpenTurn, StoreError, StoredSession};
+use reeve_types::event::SessionPart;
 use reeve_types::model::{StopReason, Usage};
 use reeve_types::session::{Grant, Happening, PermissionMode, Session, SessionState, TurnEnd};
-use reeve_types::{Origin, Principal, PrincipalKind, SessionId, TenantId, TraceId};
+use reeve_types::{Digest, Origin, Principal, PrincipalKind, SessionId, TenantId, TraceId};
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
@@ -72,6 +74,25 @@ impl From<SessionError> for Stop {
     }
 }
 
+/// Who acts in a turn.
+pub(super) struct Who {
+    /// Whom the agent acts for.
+    pub(super) owner: Principal,
+    /// The agent, acting for its owner.
+    pub(super) principal: Principal,
+}
+
+impl Who {
+    /// An agent has the roles of whoever answers for it, and no others.
+    fn of(agent: &str, owner: Principal) -> Arc<Self> {
+        let mut principal = Principal::new(PrincipalKind::Agent, agent, owner.auth_method);
+        principal.tenant = owner.tenant.clone();
+        principal.roles.clone_from(&owner.root().roles);
+        principal.on_behalf_of = Some(Box::new(owner.clone()));
+        Arc::new(Self { owner, principal })
+    }
+}
+
 /// The surroundings of one turn.
 pub(super) struct TurnCx {
     pub(super) sessions: Sessions,
@@ -79,17 +100,20 @@ pub(super) struct TurnCx {
     pub(super) number: u64,
     /// The session when the turn began.
     pub(super) session: Session,
-    /// Whom the agent acts for.
-    pub(super) owner: Principal,
-    /// The agent, acting for its owner.
-    pub(super) principal: Principal,
+    tenant: TenantId,
+    /// Who acts, as they were when they acted last.
+    who: std::sync::Mutex<Arc<Who>>,
     pub(super) trace_id: TraceId,
     pub(super) cancel: CancellationToken,
     /// What the turn's acts and calls of models belong to in traces.
     pub(super) span: Span,
+    /// What had happened in the session before this turn was taken up.
+    pub(super) after: u64,
     grants: std::sync::Mutex<(Vec<Grant>, PermissionMode)>,
     /// How long the turn has waited for people.
     waited: std::sync::Mutex<Duration>,
+    /// Digests of results that were kept beside the conversation because they were shortened.
+    kept: std::sync::Mutex<HashSet<Digest>>,
 }
 
 impl TurnCx {
@@ -101,10 +125,6 @@ impl TurnCx {
         cancel: CancellationToken,
         begun_by: Option<Span>,
     ) -> Self {
-        let mut principal = Principal::new(PrincipalKind::Agent, &row.session.agent, row.principal.auth_method);
-        principal.tenant = row.principal.tenant.clone();
-        principal.roles.clone_from(&row.principal.root().roles);
-        principal.on_behalf_of = Some(Box::new(row.principal.clone()));
         let trace_id = sessions.platform.new_trace("ses");
         let span = tracing::debug_span!(
             // By reference: the span of the request may be ending, and must be there until this one is made.
@@ -125,13 +145,15 @@ impl TurnCx {
             id: row.session.id.clone(),
             number: turn.number,
             session: row.session.clone(),
-            owner: row.principal.clone(),
-            principal,
+            tenant: row.principal.tenant.clone(),
+            who: std::sync::Mutex::new(Who::of(&row.session.agent, row.principal.clone())),
             trace_id,
             cancel,
             span,
+            after: row.session.last_seq,
             grants: std::sync::Mutex::new((row.session.grants.clone(), row.session.mode)),
             waited: std::sync::Mutex::default(),
+            kept: std::sync::Mutex::default(),
             sessions: sessions.clone(),
         }
     }
@@ -141,7 +163,42 @@ impl TurnCx {
     }
 
     pub(super) fn tenant(&self) -> &TenantId {
-        &self.principal.tenant
+        &self.tenant
+    }
+
+    /// Whether the agent is one that Reeve runs itself.
+    pub(super) fn is_own(&self) -> bool {
+        self.sessions.core.parts.definitions.get(&self.session.agent).is_some()
+    }
+
+    /// Who acts.
+    pub(super) fn who(&self) -> Arc<Who> {
+        Arc::clone(&lock(&self.who))
+    }
+
+    /// Looks anew at who the owner is: a role that was given or taken away meanwhile holds from here on. Whose key was taken
+    /// back, or whose account was switched off, has nobody act for them any more: the turn ends.
+    pub(super) async fn look_anew(&self) -> Result<(), Stop> {
+        let before = self.who();
+        let found = self.platform().identity().as_of_now(&before.owner).await;
+        let now = found.map_err(|error| {
+            let reason = format!(
+                "who {} is now cannot be looked up, so nothing is done for them: {error}",
+                before.owner.label()
+            );
+            Stop::Ended(TurnEnd::Failed, reason)
+        })?;
+        let Some(now) = now else {
+            let reason = format!(
+                "nobody acts for {} any more: the key or the account that began this was taken back or switched off",
+                before.owner.label()
+            );
+            return Err(Stop::Ended(TurnEnd::Failed, reason));
+        };
+        if now != before.owner {
+            *lock(&self.who) = Who::of(&self.session.agent, now);
+        }
+        Ok(())
     }
 
     pub(super) fn grants(&self) -> Vec<Grant> {
@@ -150,6 +207,16 @@ impl TurnCx {
 
     pub(super) fn mode(&self) -> PermissionMode {
         lock(&self.grants).1
+    }
+
+    /// Keeps a result that is shortened in what the model is shown.
+    pub(super) async fn keep(&self, whole: String) -> Result<(), Stop> {
+        let digest = Digest::of(whole.as_bytes());
+        if !lock(&self.kept).contains(&digest) {
+            self.platform().store().keep_session_text(&self.id, whole).await?;
+            lock(&self.kept).insert(digest);
+        }
+        Ok(())
     }
 
     /// How long the turn has waited for people, in this process.
@@ -167,11 +234,13 @@ impl TurnCx {
 
     pub(super) fn asker(&self) -> Asker {
         Asker {
-            principal: self.principal.clone(),
+            principal: self.who().principal.clone(),
             purpose: None,
             purpose_note: String::new(),
             trace_id: self.trace_id.clone(),
             origin: Origin::Agent,
+            session: SessionPart { id: self.id.to_string(), agent_name: self.session.agent.clone() },
+            action_id: None,
         }
     }
 
@@ -408,7 +477,7 @@ async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition) -> Result<Never
         return answer_without_a_model(cx, definition).await;
     }
     let kit = Kit::of(
-        definition,
+        &definition.tools,
         cx.platform().gate().specs().filter(|spec| cx.may_run(spec)),
         cx.session.workspace_id.is_some(),
     );
@@ -420,12 +489,10 @@ async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition) -> Result<Never
         if let Some(stop) = cx.stop() {
             return Err(stop);
         }
+        cx.look_anew().await?;
         match transcript.next() {
             Next::Done(reason) => {
-                for unproven in super::claims::unproven(&transcript, cx.platform().gate()) {
-                    let (claim, reason) = unproven;
-                    cx.note(vec![Happening::ClaimUnproven { turn: cx.number, claim, reason }]).await?;
-                }
+                super::claims::hold(cx).await?;
                 let (end, words) = match reason {
                     StopReason::MaxTokens => (TurnEnd::LimitReached, "the answer was cut at its longest"),
                     StopReason::Refusal => (TurnEnd::Refused, "the model would not answer"),
@@ -452,13 +519,19 @@ async fn run_own(cx: &Arc<TurnCx>, definition: &AgentDefinition) -> Result<Never
     }
 }
 
-async fn all_events(cx: &TurnCx) -> Result<Vec<reeve_types::session::SessionEvent>, Stop> {
+/// Everything that has happened in the session.
+pub(super) async fn all_events(cx: &TurnCx) -> Result<Vec<reeve_types::session::SessionEvent>, Stop> {
+    events_after(cx, 0).await
+}
+
+/// What has happened since.
+pub(super) async fn events_after(cx: &TurnCx, from: u64) -> Result<Vec<reeve_types::session::SessionEvent>, Stop> {
     const PAGE: usize = 1000;
     let store = cx.platform().store();
     let Some(row) = store.session(cx.tenant(), &cx.id).await? else { return Err(Stop::Superseded) };
     let mut events: Vec<reeve_types::session::SessionEvent> = Vec::new();
     loop {
-        let after = events.last().map_or(0, |event| event.seq);
+        let after = events.last().map_or(from, |event| event.seq);
         let page = store.session_events(&row, after, PAGE).await?;
         if page.is_empty() {
             return Ok(events);

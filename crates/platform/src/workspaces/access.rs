@@ -7,7 +7,6 @@ use std::time::Duration;
 use reeve_gate::workspace::{Browse, WorkspaceDriver, WorkspaceLink};
 use reeve_gate::{Completed, Gate, Permitted, Refusal, Request, Submission, ToolCall, UnknownTarget};
 use reeve_store::{Altered, StoredWorkspace};
-use reeve_types::event::SessionPart;
 use reeve_types::workspace::{DriverKind, Egress};
 use reeve_types::{
     Arguments, AuthMethod, Digest, Origin, Principal, PrincipalKind, ProblemCode, Purpose, Resource, ResourceKind,
@@ -125,7 +124,7 @@ impl Core {
         let mine = self.clock.random();
         lock(&self.waiting).entry(key).or_default().push((mine, waiter.into()));
         let request = Request {
-            action_id: None,
+            action_id: asker.action_id.clone(),
             principal: asker.principal.clone(),
             tool: tool.to_owned(),
             arguments,
@@ -133,7 +132,7 @@ impl Core {
             purpose_note: asker.purpose_note.clone(),
             trace_id: asker.trace_id.clone(),
             origin: asker.origin,
-            session: SessionPart::default(),
+            session: asker.session.clone(),
             user_query: String::new(),
         };
         let submission = gate.submit(request).await;
@@ -325,6 +324,8 @@ impl Core {
             purpose_note: why.to_owned(),
             trace_id: TraceId::new("sys", self.clock.now(), self.clock.random()),
             origin: Origin::Gateway,
+            session: reeve_types::event::SessionPart::default(),
+            action_id: None,
         }
     }
 }

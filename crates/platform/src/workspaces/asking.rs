@@ -2,7 +2,8 @@
 
 use reeve_gate::{Completed, FailureKind, Refusal, StoredAction};
 use reeve_store::StoreError;
-use reeve_types::{Approval, Origin, Principal, ProblemCode, Purpose, TraceId, WorkspaceError, WorkspaceId};
+use reeve_types::event::SessionPart;
+use reeve_types::{ActionId, Approval, Origin, Principal, ProblemCode, Purpose, TraceId, WorkspaceError, WorkspaceId};
 
 /// Who asks, and what their request brings along. Every act in a workspace is asked for by one.
 #[derive(Debug, Clone)]
@@ -17,6 +18,10 @@ pub struct Asker {
     pub trace_id: TraceId,
     /// By which way it came.
     pub origin: Origin,
+    /// The conversation it belongs to.
+    pub session: SessionPart,
+    /// The id that the act is to have, where it was written down before; good for one act.
+    pub action_id: Option<ActionId>,
 }
 
 /// Why something was not done, or not yet.

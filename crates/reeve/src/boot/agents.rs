@@ -43,5 +43,6 @@ pub(super) fn runner(
     relay: Arc<dyn ModelRelay>,
 ) -> Arc<dyn ExternalAgents> {
     let sees_programs = config.workspaces.driver == Some(DriverKind::Namespace);
-    Arc::new(Runner::new(RunnerParts { workspaces, config: agents, relay, sees_programs }, variable))
+    let tools = Some(reeve_mcp::server::for_sessions(env!("CARGO_PKG_VERSION")));
+    Arc::new(Runner::new(RunnerParts { workspaces, config: agents, relay, tools, sees_programs }, variable))
 }

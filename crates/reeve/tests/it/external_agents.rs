@@ -537,3 +537,63 @@ fn gemini_cli_works_in_a_workspace_without_network_and_without_a_key() {
     let count = |kind: &str| end["usage"][kind].as_u64().unwrap_or_default();
     assert!(count("input_tokens") >= 2 && count("input_tokens") == count("output_tokens"), "{end}");
 }
+
+/// Read-only looks at databases are allowed, and nothing may be ended.
+const NO_ENDING: &str = "
+policies:
+  - name: nothing-is-ended
+    priority: 30
+    resources: [{type: any, match: {tool: terminate_connection}}]
+    rules: [{action: [read, write, destructive], effect: deny, message: nothing is ended here}]
+  - name: all-else
+    priority: 20
+    resources: [{type: any}]
+    rules: [{action: [read, write, destructive], effect: allow}]
+";
+
+/// A turn in which the scripted agent calls the gate's tools, over HTTP or by a program that it starts.
+fn calls_tools(arguments: &str) -> (String, Vec<Value>, Value, String) {
+    let model = Model::start();
+    let home = scripted(&model).policy(NO_ENDING);
+    let path = home.data().join("agents.toml");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    std::fs::write(&path, text.replace("['scripted']", &format!("['scripted'{arguments}]"))).expect("a file");
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, "scripted");
+    let end = turn(&server, &session, "tools");
+    assert_eq!(end["end"], "completed", "{end} {:?}", events(&server, &session));
+    let said = said(&server, &session);
+    let all = events(&server, &session);
+    let records = server.get("/api/v1/events?event_type=delegation_verification").expect(200);
+    let denied = server.get(&format!("/api/v1/events?session_id={session}&tool_name=terminate_connection")).expect(200);
+    let metrics = server.request("GET", "/metrics", Some(server.token()), None).text;
+    assert!(metrics.contains("gateway_fabrication_mismatches_total{agent=\"scripted\",action_class="), "{metrics}");
+    drop((server, cleared));
+    (said, all, records, denied.to_string())
+}
+
+#[test]
+fn an_agent_calls_the_gates_tools_as_acts_of_its_session_and_what_it_states_is_held_against_them() {
+    for (arguments, guess) in [("", "401"), (", '--stdio'", "")] {
+        let (said, all, records, denied) = calls_tools(arguments);
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let expected = ["True", "False", "True", "True", "True", "True", "[act", "1-1]", "True"];
+        assert_eq!(words[..expected.len()], expected, "{said}");
+        assert_eq!(words.get(expected.len()).copied().unwrap_or_default(), guess, "the word for models opens no tools");
+        let of = |kind: &str, tool: &str| {
+            all.iter().find(|event| event["event"] == kind && event["tool"] == tool).cloned().unwrap_or_default()
+        };
+        let called = of("tool_called", "terminate_connection");
+        assert!(called["action_id"].is_string(), "{called}");
+        let finished =
+            all.iter().find(|event| event["event"] == "tool_finished" && event["call_id"] == called["call_id"]);
+        let record = finished.map(|event| event["record"].clone()).unwrap_or_default();
+        assert!(record.as_str().is_some_and(|record| denied.contains(record)), "{record} of {denied}");
+        let marked: Vec<&Value> = all.iter().filter(|event| event["event"] == "claim_unproven").collect();
+        let [mark] = marked.as_slice() else { panic!("{marked:?}") };
+        assert_eq!(mark["reason"], "act 1-1 was denied, not succeeded");
+        assert!(mark["record"].as_str().is_some_and(|record| records.to_string().contains(record)), "{records}");
+    }
+}

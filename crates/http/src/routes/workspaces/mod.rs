@@ -123,6 +123,8 @@ pub(crate) fn asker(app: &App, caller: &Caller) -> Result<Asker, Problem> {
         purpose_note: caller.purpose_note(None)?,
         trace_id: caller.trace(&app.platform, "wsp"),
         origin: Origin::DirectTool,
+        session: reeve_types::event::SessionPart::default(),
+        action_id: None,
     })
 }
 

@@ -4,25 +4,30 @@
 //! programs that it has run. Where the session's mode says so, the one it works for is asked first. An agent that asked
 //! before and then does just that through us is not asked about twice.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reeve_types::session::{FileDiff, Happening, PermissionMode};
 use reeve_types::workspace::processes::{ExecRequest, ExecResult};
-use reeve_types::{ActionId, SessionId, TenantId, WorkspacePath};
+use reeve_types::{ActionId, EventId, SessionId, TenantId, WorkspacePath};
 use serde_json::{Value, json};
 
 use super::silence::Heard;
-use super::{Choice, ExternalPeer, PermissionAsked};
+use super::toolbox::Toolbox;
+use super::{Choice, ExternalPeer, PermissionAsked, SessionTools};
 use crate::sessions::permission::PERMISSION_TOOL;
 use crate::sessions::tools::{from_root, told_of_program};
-use crate::sessions::turn::TurnCx;
+use crate::sessions::turn::{Stop, TurnCx};
 use crate::sessions::unified::unified;
 use crate::sessions::{Sessions, lock};
+use crate::workspaces::Asker;
 
 /// How often words that come in pieces are written down.
 const DELTA_EVERY: Duration = Duration::from_millis(40);
+/// Most calls of one turn that are known before they have ended.
+const CALLS_MAX: usize = 512;
 /// Most things that were allowed and not yet done, of one turn.
 const LEAVES_MAX: usize = 64;
 /// What a session that only plans says.
@@ -35,12 +40,23 @@ pub(super) struct Peer {
     coming: Mutex<Coming>,
     /// What the agent asked for and may do, as long as it has not had it done through us.
     leaves: Mutex<Vec<PermissionAsked>>,
+    /// Calls that the agent told of and that have not ended.
+    calls: Mutex<HashMap<String, Told>>,
     /// When it was heard last.
     pub(super) heard: Heard,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
     tenant: TenantId,
     id: SessionId,
     this: Weak<Peer>,
+}
+
+/// A call as the agent told of it.
+struct Told {
+    tool: String,
+    title: String,
+    arguments: Value,
+    /// The record of what was asked or done for it.
+    record: Option<EventId>,
 }
 
 #[derive(Default)]
@@ -58,6 +74,7 @@ impl Peer {
             cx: Mutex::new(Some(Arc::clone(cx))),
             coming: Mutex::default(),
             leaves: Mutex::default(),
+            calls: Mutex::default(),
             heard: Heard::default(),
             sessions: sessions.clone(),
             tenant: cx.tenant().clone(),
@@ -69,15 +86,49 @@ impl Peer {
     /// Another turn is in flight now, or none.
     pub(super) fn follow(&self, cx: Option<Arc<TurnCx>>) {
         lock(&self.leaves).clear();
+        lock(&self.calls).clear();
         *lock(&self.cx) = cx;
     }
 
-    fn cx(&self) -> Option<Arc<TurnCx>> {
+    pub(super) fn cx(&self) -> Option<Arc<TurnCx>> {
         lock(&self.cx).clone()
     }
 
-    fn turn_cx(&self) -> Result<Arc<TurnCx>, String> {
-        self.cx().ok_or_else(|| "no turn is in flight; nothing is done between turns".to_owned())
+    /// The turn in flight, with its owner as they are now. Whose key was taken back has nobody act for them any more.
+    pub(super) async fn turn_cx(&self) -> Result<Arc<TurnCx>, String> {
+        let cx = self.cx().ok_or_else(|| "no turn is in flight; nothing is done between turns".to_owned())?;
+        match cx.look_anew().await {
+            Ok(()) => Ok(cx),
+            Err(Stop::Ended(_, reason)) => {
+                self.note(vec![Happening::Warning { message: format!("the turn is cancelled: {reason}") }]).await;
+                cx.cancel.cancel();
+                Err(reason)
+            }
+            Err(_) => Err("the turn has ended".to_owned()),
+        }
+    }
+
+    /// A call of the agent's has a record: of the question about it, or of the act that it was.
+    pub(super) fn has_record(&self, call_id: &str, record: Option<EventId>) {
+        if let Some(call) = lock(&self.calls).get_mut(call_id)
+            && record.is_some()
+        {
+            call.record = record;
+        }
+    }
+
+    /// The agent's own word for a call that came to us by another way, if it told of just one such call.
+    pub(super) fn told_as(&self, tool: &str, input: &Value) -> Option<String> {
+        let calls = lock(&self.calls);
+        let ends = |name: &str| {
+            name.rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .is_some_and(|last| last == tool || last.ends_with(&format!("__{tool}")))
+        };
+        let mut same =
+            calls.iter().filter(|(_, call)| call.arguments == *input && (ends(&call.tool) || ends(&call.title)));
+        let (call_id, _) = same.next()?;
+        same.next().is_none().then(|| call_id.clone())
     }
 
     /// Writes down what was said so far; whole, when something else follows.
@@ -150,8 +201,10 @@ impl Peer {
         });
         let Value::Object(arguments) = arguments else { return Choice::Cancelled };
         match cx.act(&asked.call_id, &new_action(cx), PERMISSION_TOOL, arguments, None).await {
-            Ok(outcome) if outcome.is_error => Choice::Reject,
-            Ok(_) => Choice::Allow,
+            Ok(outcome) => {
+                self.has_record(&asked.call_id, outcome.record);
+                if outcome.is_error { Choice::Reject } else { Choice::Allow }
+            }
             Err(_) => Choice::Cancelled,
         }
     }
@@ -179,7 +232,7 @@ impl Peer {
     }
 
     async fn save(&self, path: &WorkspacePath, content: String) -> Result<(), String> {
-        let cx = self.turn_cx()?;
+        let cx = self.turn_cx().await?;
         let old = cx.content_of(path).await.ok();
         let (call_id, action_id) = (format!("fs_{}", new_action(&cx)), new_action(&cx));
         self.flush(true).await;
@@ -255,7 +308,8 @@ impl Peer {
     }
 
     async fn execute(&self, request: &ExecRequest) -> Result<ExecResult, String> {
-        let cx = self.turn_cx()?;
+        let cx = self.turn_cx().await?;
+        let action_id = new_action(&cx);
         let line = request.argv.join(" ");
         let title: String =
             format!("Run {}", said_as(&request.argv)).chars().filter(|c| !c.is_control()).take(300).collect();
@@ -268,19 +322,22 @@ impl Peer {
             title: title.clone(),
             kind: "execute".to_owned(),
             arguments: json!({"argv": request.argv, "directory": request.cwd}),
-            action_id: None,
+            action_id: Some(action_id.clone()),
         }])
         .await;
         let mut unfinished = Unfinished { peer: self.this.clone(), call_id: Some(call_id.clone()) };
-        let ran = self.execute_as(&cx, &call_id, title, &line, request).await;
+        let ran = self.execute_as(&cx, &call_id, &action_id, title, &line, request).await;
         unfinished.call_id = None;
+        let record = match &ran {
+            Ok(_) => cx.record_of(&action_id).await,
+            Err(_) => None,
+        };
         let (content, is_error) = match &ran {
             Ok(result) => told_of_program(serde_json::to_value(result).ok(), String::new()),
             Err(reason) => (reason.clone(), true),
         };
         let (content, whole) = cx.fitting(content).await.map_err(|_| "the turn has ended".to_owned())?;
-        self.note(vec![Happening::ToolFinished { call_id, is_error, content, whole, record: None, diffs: Vec::new() }])
-            .await;
+        self.note(vec![Happening::ToolFinished { call_id, is_error, content, whole, record, diffs: Vec::new() }]).await;
         ran
     }
 
@@ -288,6 +345,7 @@ impl Peer {
         &self,
         cx: &TurnCx,
         call_id: &str,
+        action_id: &ActionId,
         title: String,
         line: &str,
         request: &ExecRequest,
@@ -312,7 +370,8 @@ impl Peer {
             self.allow(cx, asked).await?;
         }
         let workspaces = cx.workspaces()?;
-        let ran = workspaces.execute_whole(&cx.asker(), &cx.workspace_id()?, request).await;
+        let asker = Asker { action_id: Some(action_id.clone()), ..cx.asker() };
+        let ran = workspaces.execute_whole(&asker, &cx.workspace_id()?, request).await;
         ran.map_err(|error| error.to_string())
     }
 }
@@ -348,7 +407,7 @@ impl Drop for Unfinished {
     }
 }
 
-fn new_action(cx: &TurnCx) -> ActionId {
+pub(super) fn new_action(cx: &TurnCx) -> ActionId {
     let clock = cx.platform().clock();
     ActionId::new(clock.now(), clock.random())
 }
@@ -382,12 +441,24 @@ impl ExternalPeer for Peer {
             let number = self.cx().map_or(0, |cx| cx.number);
             let what = match what {
                 Happening::ToolCalled { call_id, tool, title, kind, arguments, action_id, .. } => {
+                    let told =
+                        Told { tool: tool.clone(), title: title.clone(), arguments: arguments.clone(), record: None };
+                    let mut calls = lock(&self.calls);
+                    if calls.len() < CALLS_MAX || calls.contains_key(&call_id) {
+                        let before = calls.insert(call_id.clone(), told).and_then(|before| before.record);
+                        if let (Some(call), Some(record)) = (calls.get_mut(&call_id), before) {
+                            call.record = Some(record);
+                        }
+                    }
+                    drop(calls);
                     Happening::ToolCalled { turn: number, call_id, tool, title, kind, arguments, action_id }
                 }
                 Happening::Plan { entries, .. } => Happening::Plan { turn: number, entries },
                 Happening::ToolFinished { call_id, is_error, content, record, diffs, .. } => {
                     // What the call was allowed to do is not left lying about for another.
                     lock(&self.leaves).retain(|leave| leave.call_id != call_id);
+                    let told = lock(&self.calls).remove(&call_id);
+                    let record = record.or_else(|| told?.record);
                     let (content, whole) = match self.cx() {
                         Some(cx) => match cx.fitting(content).await {
                             Ok(fitting) => fitting,
@@ -406,12 +477,12 @@ impl ExternalPeer for Peer {
     fn permission(&self, asked: PermissionAsked) -> BoxFuture<'_, Choice> {
         Box::pin(async move {
             let _busy = self.heard.busy();
-            let Ok(cx) = self.turn_cx() else { return Choice::Cancelled };
+            let Ok(cx) = self.turn_cx().await else { return Choice::Cancelled };
             self.flush(true).await;
             let looks = matches!(asked.kind.as_str(), "read" | "search" | "think");
             if cx.mode() == PermissionMode::Plan && !looks {
                 let refused = format!("permission refused: {}: {ONLY_PLANS}", asked.title);
-                if let Err(error) = self.sessions.record_about(&cx.session, &cx.principal, &refused).await {
+                if let Err(error) = self.sessions.record_about(&cx.session, &cx.who().principal, &refused).await {
                     tracing::warn!(session.id = %self.id, "a refusal was not recorded: {error}");
                 }
                 return Choice::Reject;
@@ -428,7 +499,7 @@ impl ExternalPeer for Peer {
     fn read_file(&self, path: String) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
             let _busy = self.heard.busy();
-            let cx = self.turn_cx()?;
+            let cx = self.turn_cx().await?;
             Ok(cx.content_of(&path_of(&path)?).await?.0)
         })
     }
@@ -445,5 +516,9 @@ impl ExternalPeer for Peer {
             let _busy = self.heard.busy();
             self.execute(&request).await
         })
+    }
+
+    fn tools(&self, wanted: &[String]) -> Option<Arc<dyn SessionTools>> {
+        Toolbox::of(self.this.upgrade()?, wanted)
     }
 }

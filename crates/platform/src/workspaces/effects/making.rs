@@ -169,6 +169,8 @@ impl Core {
             purpose_note: String::new(),
             trace_id: caller.trace_id.clone(),
             origin: reeve_types::Origin::Gateway,
+            session: reeve_types::event::SessionPart::default(),
+            action_id: None,
         };
         let (sender, _handed) = oneshot::channel();
         let started =

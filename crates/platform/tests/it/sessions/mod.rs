@@ -1,5 +1,6 @@
 //! Sessions over the real gate and the real store, with a model that follows a script.
 
+mod claims;
 mod crashes;
 mod supervision;
 mod turns;

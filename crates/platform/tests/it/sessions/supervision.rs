@@ -1,13 +1,15 @@
 //! People between what an agent wants and what is done.
 
+use reeve_platform::identity::Users;
 use reeve_store::ApprovalFilter;
 use reeve_testkit::models::Scripted;
+use reeve_types::principal::KnownBy;
 use reeve_types::session::{Happening, SessionState, TurnEnd};
-use reeve_types::{ApprovalId, ApprovalStatus};
+use reeve_types::{ApprovalId, ApprovalStatus, PrincipalKind};
 use serde_json::json;
 
-use super::{Talk, alice, end_of, said, scripted};
-use crate::support::user;
+use super::{Talk, alice, end_of, plan, said, scripted};
+use crate::support::{House, Plan, user};
 
 fn wants_a_change() -> [Scripted; 2] {
     [Scripted::call("c1", "change", json!({})), Scripted::Says("That is that.".to_owned())]
@@ -100,4 +102,47 @@ async fn an_agent_may_ask_for_nothing_that_its_owner_may_not() {
     });
     assert!(refused, "{events:#?}");
     assert!(model.asked()[0].tools.iter().all(|tool| tool.name != "look"), "it is not even offered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_taken_back_acts_no_more_in_the_turn_that_it_began() {
+    let script = [Scripted::call("c1", "change", json!({})), Scripted::call("c2", "look", json!({}))];
+    let model = scripted(script);
+    let talk = Talk::with(model.clone()).await;
+    let identity = talk.platform.identity();
+    let roles = ["dba".to_owned()].into();
+    let made = identity.create_key(alice().tenant, PrincipalKind::User, "alice".to_owned(), roles, String::new()).await;
+    let (key_id, token) = made.unwrap();
+    let by_key = identity.identify(Some(&token), None).await.unwrap().principal;
+    let session = talk.begin(&by_key, "change it").await;
+    let asked = question(&talk, &session.id).await;
+    talk.platform.store().revoke_key(&alice().tenant, &key_id, talk.platform.clock().now()).await.unwrap();
+    talk.platform.deny(&user("bob", &["dba"]), &asked, "no").await.unwrap();
+    let (end, reason) = end_of(&talk.to_the_end(&alice(), &session.id).await);
+    assert_eq!(end, TurnEnd::Failed);
+    assert!(reason.contains("nobody acts for user:alice any more"), "{reason}");
+    assert_eq!(model.asked().len(), 1, "nor is anything said to a model for them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_was_taken_away_is_missing_at_the_next_act() {
+    let users = |role: &str| format!("users:\n  - {{id: alice, roles: [{role}]}}\n");
+    let script = [
+        Scripted::call("c1", "change", json!({})),
+        Scripted::call("c2", "look", json!({})),
+        Scripted::Says("I see.".to_owned()),
+    ];
+    let house = House::new(Plan { users: Some(users("dba")), ..plan() }).await;
+    let talk = Talk::in_house(house, scripted(script));
+    let session = talk.begin(&alice().found_by(KnownBy::UsersFile), "change it").await;
+    let asked = question(&talk, &session.id).await;
+    talk.platform.identity().replace_users(Users::parse("users.yaml", &users("developer")).unwrap());
+    talk.platform.deny(&user("bob", &["dba"]), &asked, "no").await.unwrap();
+    let events = talk.to_the_end(&alice(), &session.id).await;
+    let refused = events.iter().find_map(|event| match &event.what {
+        Happening::ToolFinished { call_id, content, is_error: true, .. } if call_id.contains("c2") => Some(content),
+        _ => None,
+    });
+    assert!(refused.is_some_and(|why| why.contains("user:alice may not run `look`")), "{refused:?}");
+    assert_eq!(end_of(&events).0, TurnEnd::Completed);
 }

@@ -139,7 +139,7 @@ async fn an_answer_that_claims_what_no_record_shows_is_marked() {
             _ => None,
         })
         .collect();
-    assert_eq!(claims, [("I terminated the blocking session.", "no call in this turn succeeded")]);
+    assert_eq!(claims, [("I terminated the blocking session.", "by its words; no call in this turn succeeded")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +155,7 @@ async fn a_claim_is_held_against_the_calls_that_succeeded() {
         Happening::ClaimUnproven { reason, .. } => Some(reason.as_str()),
         _ => None,
     });
-    assert_eq!(reason, Some("the calls that succeeded in this turn are look"));
+    assert_eq!(reason, Some("by its words; the calls that succeeded in this turn are look"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,8 @@ impl Yard {
             purpose_note: String::new(),
             trace_id: self.platform.new_trace("dt"),
             origin: Origin::DirectTool,
+            session: reeve_types::event::SessionPart::default(),
+            action_id: None,
         }
     }
 

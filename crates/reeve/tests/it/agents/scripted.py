@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """An agent for tests that does what the prompt says. It speaks the protocol over its standard streams, and remembers in a
 file below its home what it was told, by session."""
-import json, os, sys, time, urllib.error, urllib.request
+import json, os, subprocess, sys, time, urllib.error, urllib.request
 
+# Whether it calls servers of tools over HTTP; otherwise it starts them.
+over_http = "--stdio" not in sys.argv
+# The servers of tools that it was told of.
+servers = []
 kept = os.path.join(os.environ["HOME"], ".scripted-agent.json")
 asked = 0
 # What it was told of its session: models and modes.
@@ -104,6 +108,52 @@ def run():
     ask("terminal/release", terminalId=terminal)
     words(f"{end['exitCode']} {output.split()}")
 
+class Tools:
+    """The tools that it was told of, over HTTP or over the standard streams of a program that it starts."""
+    def __init__(self, server):
+        self.server, self.asked = server, 0
+        if "url" not in server:
+            environment = {**os.environ, **{one["name"]: one["value"] for one in server["env"]}}
+            argv = [server["command"], *server["args"]]
+            self.child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True)
+        self.ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "scripted", "version": "1"})
+
+    def ask(self, method, **params):
+        self.asked += 1
+        body = json.dumps({"jsonrpc": "2.0", "id": self.asked, "method": method, "params": params})
+        if "url" not in self.server:
+            self.child.stdin.write(body + "\n")
+            self.child.stdin.flush()
+            return json.loads(self.child.stdout.readline())
+        headers = {one["name"]: one["value"] for one in self.server["headers"]}
+        headers |= {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        return json.loads(urllib.request.urlopen(urllib.request.Request(self.server["url"], body.encode(), headers), timeout=100).read())
+
+    def call(self, name, **arguments):
+        result = self.ask("tools/call", name=name, arguments=arguments)["result"]
+        return result, result["content"][0]["text"]
+
+def tools():
+    """Calls tools that it is offered, one that policy denies among them, and states wrongly what came of that."""
+    box = Tools(servers[0])
+    offered = {tool["name"]: tool for tool in box.ask("tools/list")["result"]["tools"]}
+    told = ["diagnose" in offered, "workspace_execute" in offered]
+    nowhere = "host=127.0.0.1 port=1 dbname=nowhere"
+    looked, _ = box.call("get_server_info", connection_string=nowhere)
+    told += [looked["isError"], "event_id" in looked.get("structuredContent", {})]
+    denied, said = box.call("terminate_connection", connection_string=nowhere, pid=4711)
+    told += [denied["isError"], "denied" in said, said.split("\n")[0]]
+    entry = {"did": "Ended 4711.", "act": "1-1", "target": "4711", "outcome": "succeeded"}
+    _, said = box.call("state_what_was_done", entries=[entry])
+    told.append("not succeeded" in said)
+    if "url" in servers[0]:
+        guess = {"url": servers[0]["url"], "headers": [{"name": "x-api-key", "value": os.environ["ANTHROPIC_API_KEY"]}]}
+        try:
+            told.append(bool(Tools(guess)))
+        except urllib.error.HTTPError as error:
+            told.append(error.code)
+    words(" ".join(str(one) for one in told))
+
 def prompt(identity, text):
     remember(text)
     if text == "hang":
@@ -127,7 +177,7 @@ def prompt(identity, text):
         words("noisy")
     if text == "recall":
         words(f"{len(memory().get(session, []))} turns")
-    for known in (write, think, files, ask_and_do, run, spend, settings):
+    for known in (write, think, files, ask_and_do, run, spend, settings, tools):
         if text == known.__name__:
             known()
     if text == "count":
@@ -142,8 +192,9 @@ while True:
     method, identity = heard.get("method"), heard.get("id")
     params = heard.get("params", {})
     if method == "initialize":
-        say(id=identity, result={"protocolVersion": 1, "agentCapabilities": {"loadSession": True}})
+        say(id=identity, result={"protocolVersion": 1, "agentCapabilities": {"loadSession": True, "mcpCapabilities": {"http": over_http}}})
     elif method == "session/new":
+        servers = params["mcpServers"]
         session = f"s{len(memory()) + 1}"
         remember("begun")
         say(id=identity, result={"sessionId": session, "models": MODELS, "modes": MODES})
@@ -151,7 +202,7 @@ while True:
         settings_heard.append(params.get("modelId") or params.get("modeId"))
         say(id=identity, result={})
     elif method == "session/load":
-        session = params["sessionId"]
+        session, servers = params["sessionId"], params["mcpServers"]
         words("told again")
         say(id=identity, result=None)
     elif method == "session/prompt":
