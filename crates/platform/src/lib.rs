@@ -11,6 +11,7 @@ pub mod answer_links;
 pub mod approvals;
 pub mod backup;
 pub mod clusters;
+pub mod difference;
 pub mod explain;
 pub mod identity;
 pub mod inventory;

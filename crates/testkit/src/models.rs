@@ -21,6 +21,10 @@ pub enum Scripted {
     Calls(String, Vec<(String, String, Value)>),
     /// It waits until [`ScriptedModels::release`], then says these words.
     WaitsThenSays(String),
+    /// It says these words, and has no room for more.
+    IsCutOff(String),
+    /// It says these words, in pieces, and fails before their end.
+    BreaksOff(String, ModelFailureKind, String),
     /// It fails.
     Fails(ModelFailureKind, String),
 }
@@ -128,6 +132,18 @@ impl Models for ScriptedModels {
                         () = cancelled.cancelled() => return Err(gone()),
                     }
                     Ok(told(&text, reply(&text, Vec::new())))
+                }
+                Scripted::IsCutOff(text) => {
+                    let cut = Reply { stop: StopReason::MaxTokens, ..reply(&text, Vec::new()) };
+                    Ok(told(&text, cut))
+                }
+                Scripted::BreaksOff(text, kind, message) => {
+                    let failed = futures_util::stream::iter([Err(ModelFailure { kind, message })]);
+                    let words = told(&text, reply(&text, Vec::new()));
+                    Ok(words
+                        .filter(|event| std::future::ready(!matches!(event, Ok(ModelEvent::Finished(_)))))
+                        .chain(failed)
+                        .boxed())
                 }
                 Scripted::Fails(kind, message) => Err(ModelFailure { kind, message }),
             }

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use reeve_platform::sessions::{PermissionAsked, unified};
+use reeve_platform::difference::unified;
+use reeve_platform::sessions::PermissionAsked;
 use reeve_types::WorkspacePath;
 use reeve_types::session::{FileDiff, Happening};
 use serde_json::{Value, json};

@@ -9,6 +9,7 @@ use axum::response::Response;
 use futures_util::{Stream, StreamExt as _};
 use reeve_gate::model::{ModelEvent, ModelStream};
 use reeve_platform::Permission;
+use reeve_platform::difference::difference;
 use reeve_platform::workspaces::AskedFor;
 use reeve_types::workspace::files::EDITOR_BYTES_MAX;
 use reeve_types::{Digest, ProblemCode, WorkspaceError, WorkspaceId, WorkspacePath};
@@ -18,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::completion;
 use super::given::Given;
-use super::proposal::{ChangeWanted, difference, draft_of};
+use super::proposal::{ChangeWanted, draft_of};
 use super::question::{Question, bounded, whole_answer};
 use super::vibecode_files::{whole as whole_file, with_content};
 use crate::app::App;

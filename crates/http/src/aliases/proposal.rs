@@ -1,15 +1,13 @@
-//! A change that a model proposes for a file: what the model is asked, what its answer comes to, and the difference.
+//! A change that a model proposes for a file: what the model is asked, and what its answer comes to.
 //!
 //! A model is asked for the places that change, each with what stands there now, so that a long file cannot come back
 //! short. What does not fit the file is refused, and so is an answer that was cut off: nothing is guessed.
 
 use std::fmt::Write as _;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use reeve_types::ProblemCode;
 use reeve_types::model::{Block, Message, Prompt, Reply, StopReason};
-use similar::{Algorithm, DiffOp};
 
 use crate::problem::Problem;
 
@@ -17,10 +15,6 @@ const SEARCH: &str = "<<<<<<< SEARCH";
 const BETWEEN: &str = "=======";
 const REPLACE: &str = ">>>>>>> REPLACE";
 const FENCE: &str = "```";
-/// Lines around a change that are shown with it.
-const CONTEXT_LINES: usize = 3;
-/// How long the smallest difference is looked for; after that, a larger one will do.
-const DIFF_WITHIN: Duration = Duration::from_secs(2);
 
 const INSTRUCTIONS: &str = "You change one file as you are asked. Answer with the places that change and nothing else, \
 each written like this:\n<<<<<<< SEARCH\nthe lines as they are now, character by character\n=======\nthe lines as they \
@@ -53,11 +47,12 @@ impl ChangeWanted<'_> {
     }
 }
 
-/// A place that changes.
-#[derive(Debug, PartialEq, Eq)]
+/// A place that changes: the lines between the marks, and which of them may be the mark in the middle. A file may hold such
+/// lines, too.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Edit {
-    search: String,
-    replace: String,
+    lines: Vec<String>,
+    between: Vec<usize>,
 }
 
 /// The whole file as the model wants it.
@@ -94,151 +89,92 @@ pub(super) fn whole(text: &str) -> Option<String> {
 }
 
 fn edits(text: &str) -> Result<Vec<Edit>, Problem> {
-    enum At {
-        Outside,
-        Search(String),
-        Replace(String, String),
-    }
-    let (mut found, mut at) = (Vec::new(), At::Outside);
+    let (mut found, mut open): (Vec<Edit>, Option<Edit>) = (Vec::new(), None);
     for line in text.split_inclusive('\n') {
-        at = match (at, line.trim_end()) {
-            (At::Outside, SEARCH) => At::Search(String::new()),
-            (At::Outside, _) => At::Outside,
-            (At::Search(search), BETWEEN) => At::Replace(search, String::new()),
-            (At::Replace(search, replace), REPLACE) => {
-                found.push(Edit { search, replace });
-                At::Outside
+        open = match (open, line.trim_end()) {
+            (None, SEARCH) => Some(Edit::default()),
+            (None, _) => None,
+            (Some(edit), REPLACE) => {
+                found.push(edit);
+                None
             }
-            (At::Search(search), _) => At::Search(search + line),
-            (At::Replace(search, replace), _) => At::Replace(search, replace + line),
+            (Some(mut edit), words) => {
+                if words == BETWEEN {
+                    edit.between.push(edit.lines.len());
+                }
+                edit.lines.push(line.to_owned());
+                Some(edit)
+            }
         };
     }
-    if matches!(at, At::Outside) { Ok(found) } else { Err(unusable("its last change has no end")) }
+    if open.is_none() { Ok(found) } else { Err(unusable("its last change has no end")) }
 }
 
-/// The file after one change. What is searched for must stand there exactly once, in whole lines.
+/// The file after one change.
 fn applied(file: &str, edit: &Edit) -> Result<String, Problem> {
-    if edit.search.trim().is_empty() {
+    let (mut changed, mut why) = (None, unusable("a change of its has no middle"));
+    for at in &edit.between {
+        let half = |lines: Option<&[String]>| lines.unwrap_or_default().concat();
+        let (search, replace) = (half(edit.lines.get(..*at)), half(edit.lines.get(at + 1..)));
+        match replaced(file, &search, &replace) {
+            Ok(_) if changed.is_some() => {
+                return Err(unusable(
+                    "a change of its holds lines like the mark in its middle and can be read in two ways",
+                ));
+            }
+            Ok(text) => changed = Some(text),
+            Err(problem) => why = problem,
+        }
+    }
+    changed.ok_or(why)
+}
+
+/// The file with some lines in the place of others, which must stand there exactly once.
+fn replaced(file: &str, search: &str, replace: &str) -> Result<String, Problem> {
+    if search.trim().is_empty() {
         return match file.is_empty() {
-            true => Ok(edit.replace.clone()),
+            true => Ok(replace.to_owned()),
             false => Err(unusable("it does not say where in the file a change belongs")),
         };
     }
-    // A model writes line feeds and ends each line, whatever the file does.
-    let as_written = |text: &str, windows: bool| if windows { text.replace('\n', "\r\n") } else { text.to_owned() };
-    for windows in [false, true] {
-        let (search, replace) = (as_written(&edit.search, windows), as_written(&edit.replace, windows));
-        match places(file, &search).as_slice() {
-            [only] => return Ok(spliced(file, only, &replace)),
-            [] => {}
-            _ => return Err(unusable("the lines that it wants to replace stand in the file more than once")),
-        }
-        let end = if windows { "\r\n" } else { "\n" };
+    // A model writes line feeds and ends each line, whatever the file does: its own line ends first.
+    let mut ends = ["\n", "\r\n"];
+    if file.contains("\r\n") {
+        ends.reverse();
+    }
+    let mut found: Vec<(Range<usize>, String)> = Vec::new();
+    for end in ends {
+        let (search, replace) = (search.replace('\n', end), replace.replace('\n', end));
+        found.extend(places(file, &search).map(|place| (place, replace.clone())).take(2));
         if let Some(last) = search.strip_suffix(end).filter(|last| !last.is_empty())
             && let Some(at) = file.len().checked_sub(last.len()).filter(|at| file.get(*at..) == Some(last))
             && starts_line(file, at)
+            && found.iter().all(|(place, _)| place.start != at)
         {
-            return Ok(spliced(file, &(at..file.len()), replace.strip_suffix(end).unwrap_or(&replace)));
+            found.push((at..file.len(), replace.strip_suffix(end).unwrap_or(&replace).to_owned()));
         }
     }
-    Err(unusable("the lines that it wants to replace do not stand in the file"))
+    match found.as_slice() {
+        [(place, with)] => Ok(spliced(file, place, with)),
+        [] => Err(unusable("the lines that it wants to replace do not stand in the file")),
+        _ => Err(unusable("the lines that it wants to replace stand in the file more than once")),
+    }
 }
 
 fn starts_line(file: &str, at: usize) -> bool {
     at == 0 || file.as_bytes().get(at - 1) == Some(&b'\n')
 }
 
-fn places(file: &str, search: &str) -> Vec<Range<usize>> {
-    let found = file.match_indices(search).map(|(at, _)| at).filter(|at| starts_line(file, *at));
-    found.map(|at| at..at + search.len()).take(2).collect()
+/// Where whole lines stand. Two places may overlap.
+fn places<'a>(file: &'a str, search: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let starts = std::iter::once(0).chain(file.match_indices('\n').map(|(at, _)| at + 1));
+    let here = move |at: &usize| file.get(*at..).is_some_and(|rest| rest.starts_with(search));
+    starts.filter(here).map(|at| at..at + search.len())
 }
 
 fn spliced(file: &str, place: &Range<usize>, with: &str) -> String {
     let (before, after) = (file.get(..place.start).unwrap_or_default(), file.get(place.end..).unwrap_or_default());
     [before, with, after].concat()
-}
-
-/// The difference of two texts, as `git apply` reads it.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) text: String,
-    pub(super) added: usize,
-    pub(super) removed: usize,
-    pub(super) hunks: usize,
-}
-
-/// The difference of a file; `old` is absent for a new one. Nothing when both are the same.
-pub(super) fn difference(path: &str, old: Option<&str>, new: &str) -> Difference {
-    let before: Vec<&str> = old.unwrap_or_default().split_inclusive('\n').collect();
-    let after: Vec<&str> = new.split_inclusive('\n').collect();
-    let by = Instant::now() + DIFF_WITHIN;
-    let steps = similar::capture_diff_slices_deadline(Algorithm::Myers, &before, &after, Some(by));
-    let hunks = similar::group_diff_ops(steps, CONTEXT_LINES);
-    let mut told = Difference { hunks: hunks.len(), ..Difference::default() };
-    if hunks.is_empty() {
-        return told;
-    }
-    let (from, to) = (named("a", path), named("b", path));
-    if old.is_none() {
-        let _ = write!(told.text, "diff --git {from} {to}\nnew file mode 100644\n");
-    }
-    let tab = if path.contains(' ') { "\t" } else { "" };
-    let from = if old.is_none() { "/dev/null".to_owned() } else { format!("{from}{tab}") };
-    let _ = write!(told.text, "--- {from}\n+++ {to}{tab}\n");
-    for hunk in &hunks {
-        let lines = |range: fn(&DiffOp) -> Range<usize>| {
-            let start = hunk.first().map_or(0, |step| range(step).start);
-            let end = hunk.last().map_or(0, |step| range(step).end);
-            let first = if start == end { start } else { start + 1 };
-            format!("{first},{}", end - start)
-        };
-        let _ = writeln!(told.text, "@@ -{} +{} @@", lines(DiffOp::old_range), lines(DiffOp::new_range));
-        for step in hunk {
-            if let DiffOp::Equal { old_index, len, .. } = step {
-                told.lines(' ', before.get(*old_index..old_index + len));
-                continue;
-            }
-            told.removed += told.lines('-', before.get(step.old_range()));
-            told.added += told.lines('+', after.get(step.new_range()));
-        }
-    }
-    told
-}
-
-impl Difference {
-    fn lines(&mut self, mark: char, lines: Option<&[&str]>) -> usize {
-        let lines = lines.unwrap_or_default();
-        for line in lines {
-            self.text.push(mark);
-            self.text.push_str(line);
-            if !line.ends_with('\n') {
-                self.text.push_str("\n\\ No newline at end of file\n");
-            }
-        }
-        lines.len()
-    }
-}
-
-/// A path as Git writes it in a difference.
-fn named(side: &str, path: &str) -> String {
-    let plain = path.chars().all(|c| !c.is_control() && c != '"' && c != '\\');
-    if plain {
-        return format!("{side}/{path}");
-    }
-    let mut text = format!("\"{side}/");
-    for byte in path.bytes() {
-        match byte {
-            b'"' | b'\\' => {
-                text.push('\\');
-                text.push(char::from(byte));
-            }
-            0x20..=0x7e => text.push(char::from(byte)),
-            _ => {
-                let _ = write!(text, "\\{byte:03o}");
-            }
-        }
-    }
-    text + "\""
 }
 
 #[cfg(test)]
@@ -265,18 +201,36 @@ mod tests {
         assert_eq!(draft(&(edit("a\n", "") + &edit("c\n", "d\n")), "a\nb\nc\n").unwrap(), "b\nd\n");
         assert_eq!(draft(&edit("b\n", "B\n"), "a\r\nb\r\nc\r\n").unwrap(), "a\r\nB\r\nc\r\n", "its line ends stay");
         assert_eq!(draft(&edit("c\n", "d\n"), "a\nc").unwrap(), "a\nd", "no line end is added");
+        assert_eq!(draft(&edit("c\n", "d\ne\n"), "a\r\nc").unwrap(), "a\r\nd\r\ne");
         assert_eq!(draft(&edit("", "x\n"), "").unwrap(), "x\n");
+        assert_eq!(draft(&edit("b\nb\n", "c\n"), "ab\nb\nb\n").unwrap(), "ab\nc\n", "only whole lines are a place");
         for (said, base, why) in [
             (edit("a\n", "b\n"), "a\na\n", "more than once"),
             (edit("x\n", "b\n"), "a\n", "do not stand"),
             (edit("b\n", "c\n"), "ab\n", "do not stand"),
             (edit("", "b\n"), "a\n", "where in the file"),
+            (edit("a\na\n", "b\n"), "a\na\na\n", "more than once"),
+            (edit("c\n", "d\n"), "c\nx\nc", "more than once"),
+            (edit("c\n", "d\n"), "c\r\nx\r\nc", "more than once"),
             (format!("{SEARCH}\na\n{BETWEEN}\nb\n"), "a\n", "no end"),
+            (format!("{SEARCH}\na\n{REPLACE}\n"), "a\n", "no middle"),
             ("Just do it.".to_owned(), "a\n", "no change"),
         ] {
             let problem = draft(&said, base).unwrap_err();
             assert!(problem.contains(why), "{said}: {problem}");
         }
+    }
+
+    /// Headings of reStructuredText are underlined with the very mark that stands between the halves of a change.
+    #[test]
+    fn lines_like_the_marks_are_told_apart_by_the_file_or_the_change_is_refused() {
+        let file = "intro\n\nTitle\n=======\nold\n";
+        let heading = edit("intro\n", &format!("Intro\n{BETWEEN}\nintro\n"));
+        assert_eq!(draft(&heading, file).unwrap(), format!("Intro\n{BETWEEN}\n{file}"));
+        let under = edit(&format!("{BETWEEN}\nold\n"), &format!("{BETWEEN}\nnew\n"));
+        assert_eq!(draft(&under, file).unwrap(), "intro\n\nTitle\n=======\nnew\n");
+        let both = edit(&format!("Title\n{BETWEEN}\nold\n"), &format!("Title\n{BETWEEN}\nnew\n"));
+        assert!(draft(&both, file).unwrap_err().contains("in two ways"));
     }
 
     #[test]
@@ -287,22 +241,5 @@ mod tests {
         let cut = draft_of(&reply(&said, StopReason::MaxTokens), "old\n").unwrap_err();
         assert!(cut.code == ProblemCode::ModelFailed && cut.detail.contains("cut off"), "{}", cut.detail);
         assert!(draft("```\nnever closed", "old\n").is_err());
-    }
-
-    #[test]
-    fn a_difference_counts_lines_and_says_where_a_line_end_is_missing() {
-        let told = difference("a b.txt", Some("1\n2\n3\n4\n5\n6\n7\n8\n9"), "1\n2\n3\n4\nfive\n6\n7\n8\n9\n");
-        assert_eq!((told.added, told.removed, told.hunks), (2, 2, 1));
-        let expected = "--- a/a b.txt\t\n+++ b/a b.txt\t\n@@ -2,8 +2,8 @@\n 2\n 3\n 4\n-5\n+five\n 6\n 7\n 8\n-9\n\
-                        \\ No newline at end of file\n+9\n";
-        assert_eq!(told.text, expected);
-        assert_eq!(difference("a", Some("x\n"), "x\n"), Difference::default());
-        let fresh = difference("n\"\n", None, "x\n");
-        assert_eq!((fresh.added, fresh.hunks), (1, 1));
-        assert!(
-            fresh.text.contains("new file mode 100644\n--- /dev/null\n+++ \"b/n\\\"\\012\"\n@@ -0,0 +1,1 @@"),
-            "{}",
-            fresh.text
-        );
     }
 }

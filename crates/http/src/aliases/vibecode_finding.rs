@@ -5,6 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::StreamExt as _;
+use reeve_platform::difference::difference;
 use reeve_platform::workspaces::{Asker, Content, NotDone, SaveWanted, Workspaces};
 use reeve_types::workspace::files::{ArchiveFormat, FileType, SearchEvent, SearchKind, SearchQuery};
 use reeve_types::{ProblemCode, WorkspaceId, WorkspacePath};
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::given::Given;
-use super::proposal::difference;
 use super::vibecode_files::whole;
 use crate::app::App;
 use crate::auth::Caller;

@@ -24,7 +24,6 @@ mod thinking;
 mod tools;
 mod transcript;
 mod turn;
-mod unified;
 mod words;
 
 use std::collections::HashMap;
@@ -55,7 +54,6 @@ pub use permission::permission_tool;
 pub use prompting::Accepted;
 pub use reeve_store::SessionFilter;
 pub use sharing::Shared;
-pub use unified::unified;
 
 /// Settings of sessions.
 #[derive(Debug, Clone)]

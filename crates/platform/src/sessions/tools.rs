@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::asking::Outcome;
 use super::statements::{STATEMENT_TOOL, statement_tool};
 use super::turn::TurnCx;
-use super::unified::unified;
+use crate::difference::unified;
 
 /// Largest file that a model reads or edits, in bytes.
 const FILE_BYTES_MAX: usize = 1024 * 1024;

@@ -157,6 +157,60 @@ async fn a_proposal_for_three_thousand_lines_is_whole_and_git_takes_its_differen
 }
 
 #[tokio::test]
+async fn a_whole_file_of_three_thousand_lines_is_whole_and_one_that_is_cut_off_is_none() {
+    let file: String = (0..3000).map(|n| format!("line {n}\n\n\n")).collect();
+    let wanted = file.replace("line 2999\n", "the last line\n");
+    let fenced = |text: &str| format!("```text\n{text}```\n");
+    let half: String = wanted.lines().take(1500).map(|line| format!("{line}\n")).collect();
+    let (yard, _) = yard([
+        Scripted::Says(fenced(&wanted)),
+        Scripted::IsCutOff(fenced(&half)),
+        Scripted::IsCutOff("<<<<<<< SEARCH\nline 1\n=======\nline one\n>>>>>>> REPLACE\n".to_owned()),
+        Scripted::BreaksOff(fenced(&half), ModelFailureKind::Unreachable, "the line is dead".to_owned()),
+        Scripted::Says(format!("```text\n{half}")),
+    ])
+    .await;
+    let desk = yard.at_work("alice").await;
+    desk.save("long.txt", &file).await;
+    let body = json!({"filepath": "long.txt", "instructions": "name the last line"});
+    let proposed = ask(&desk, "/api/ide/diff/propose", body.clone()).await.expect(200);
+    assert_eq!(proposed["draft_content"], wanted);
+    assert_eq!(proposed["stats"], json!({"lines_added": 1, "lines_removed": 1, "hunks": 1}));
+    for why in ["cut off", "cut off", "the line is dead", "no change"] {
+        let problem = ask(&desk, "/api/ide/diff/propose", body.clone()).await.problem("model_failed");
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{why}: {problem}");
+    }
+    assert_eq!(desk.get("/files/content?path=long.txt").await.text, file);
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_ends_with_an_error_and_is_not_done() {
+    let broken =
+        || Scripted::BreaksOff("one two".to_owned(), ModelFailureKind::Unreachable, "the line is dead".to_owned());
+    let (yard, _) = yard([broken(), broken()]).await;
+    let desk = yard.at_work("alice").await;
+    let told = events(&ask(&desk, "/api/ide/chat/send", json!({"message": "hi"})).await.text);
+    assert_eq!(told, [json!({"token": "one "}), json!({"token": "two"}), json!({"error": "the line is dead"})]);
+    let whole = ask(&desk, "/api/vibecode/ai/chat", json!({"message": "hi"})).await.problem("model_failed");
+    assert!(whole["detail"].as_str().unwrap().contains("the line is dead"), "{whole}");
+}
+
+#[tokio::test]
+async fn lines_for_an_empty_file_are_a_difference_that_git_takes() {
+    let (yard, _) = yard([edit("", "x = 1")]).await;
+    let desk = yard.at_work("alice").await;
+    desk.save("empty.py", "").await;
+    let body = json!({"filepath": "empty.py", "instructions": "begin"});
+    let proposed = ask(&desk, "/api/ide/diff/propose", body).await.expect(200);
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("empty.py"), "").unwrap();
+    std::fs::write(place.path().join("change.diff"), proposed["diff"].as_str().unwrap()).unwrap();
+    let done = Command::new("git").args(["apply", "change.diff"]).current_dir(place.path()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(std::fs::read_to_string(place.path().join("empty.py")).unwrap(), "x = 1\n");
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_there_is_proposed_as_a_new_one() {
     let (yard, _) = yard([Scripted::Says("```python\nprint('hi')\n```".to_owned())]).await;
     let desk = yard.at_work("alice").await;

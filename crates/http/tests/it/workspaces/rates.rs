@@ -12,7 +12,10 @@ use crate::platform::Setup;
 
 /// Somebody who signed in with a password, at a workspace of theirs.
 pub(crate) async fn person(clock: &Arc<StandingClock>) -> (Yard, Desk) {
-    let setup = Setup { clock: Arc::<StandingClock>::clone(clock), ..Setup::default() };
+    person_of(Setup { clock: Arc::<StandingClock>::clone(clock), ..Setup::default() }).await
+}
+
+async fn person_of(setup: Setup) -> (Yard, Desk) {
     let yard = Yard::with(setup, WorkspacesOptions::default()).await;
     let admin = yard.t.user("root", &["admin"]).await;
     let body = json!({"email": "alice@example.com", "password": PASSWORD, "roles": ["developer"]});
@@ -87,4 +90,25 @@ async fn what_the_ide_asks_by_itself_costs_nothing() {
     }
     desk.client.get("/api/v1/whoami").await.problem("rate_limited");
     desk.get("/tree").await.expect(200);
+}
+
+#[tokio::test]
+async fn what_may_follow_at_the_cursor_is_counted_apart() {
+    let clock = StandingClock::new();
+    let models = reeve_testkit::models::ScriptedModels::new([]);
+    let setup = Setup { clock: Arc::<StandingClock>::clone(&clock), models: Some(models), ..Setup::default() };
+    let (_yard, desk) = person_of(setup).await;
+    for _ in 0..10 {
+        desk.post("/executions", json!({"argv": ["true"]})).await.expect(200);
+    }
+    while desk.client.get("/api/v1/whoami").await.status.is_success() {}
+    let body = json!({"session_id": desk.id, "content": "x = ", "cursor_offset": 4});
+    let suggest = || desk.client.post("/api/ide/copilot/suggest", body.clone());
+    for _ in 0..120 {
+        suggest().await.expect(200);
+    }
+    assert_eq!(suggest().await.problem("rate_limited")["rate_class"], "suggestion");
+    desk.save("a.txt", "saving goes on").await;
+    clock.forward(Duration::from_secs(60));
+    suggest().await.expect(200);
 }

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use super::silence::Heard;
 use super::toolbox::Toolbox;
 use super::{Choice, ExternalPeer, PermissionAsked, SessionTools};
+use crate::difference::unified;
 use crate::sessions::permission::PERMISSION_TOOL;
 use crate::sessions::tools::{from_root, told_of_program};
 use crate::sessions::turn::{Stop, TurnCx};
-use crate::sessions::unified::unified;
 use crate::sessions::{Sessions, lock};
 use crate::workspaces::Asker;
 
