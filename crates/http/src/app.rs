@@ -9,6 +9,7 @@ use reeve_types::ProblemCode;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::lasting::SocketLimits;
 use crate::metrics::HttpMetrics;
 use crate::preview::{Admitted, Pool, Signer};
 use crate::problem::Problem;
@@ -39,6 +40,8 @@ pub struct HttpOptions {
     pub token_in_address: bool,
     /// How many may watch sessions, and how long their streams may be silent.
     pub streams: StreamLimits,
+    /// How long sockets wait.
+    pub sockets: SocketLimits,
 }
 
 impl Default for HttpOptions {
@@ -53,6 +56,7 @@ impl Default for HttpOptions {
             strict_exec: false,
             token_in_address: true,
             streams: StreamLimits::default(),
+            sockets: SocketLimits::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ mod declare;
 mod dress;
 mod extract;
 mod idempotency;
+mod lasting;
 mod mcp;
 mod metrics;
 mod openapi;
@@ -32,6 +33,7 @@ mod watching;
 
 pub use app::HttpOptions;
 pub use declare::RouteEntry;
+pub use lasting::SocketLimits;
 pub use mcp::{McpDoors, McpService, OtherServers};
 pub use openapi::document as openapi_document;
 pub use rate::{RateClass, RateLimits};

@@ -13,7 +13,7 @@ use reeve_gate::model::Models;
 use reeve_gate::{
     FailureKind, Gate, GateOptions, Permitted, Registry, SystemClock, TaskCx, Tool, ToolCall, ToolFailure,
 };
-use reeve_http::{HttpOptions, RateLimits, StreamLimits};
+use reeve_http::{HttpOptions, RateLimits, SocketLimits, StreamLimits};
 use reeve_platform::accounts::AccountOptions;
 use reeve_platform::identity::Identity;
 use reeve_platform::inventory::InventoryHolder;
@@ -103,6 +103,7 @@ pub(crate) struct Setup {
     /// The models of sessions; without any there are no sessions.
     pub(crate) models: Option<Arc<dyn Models>>,
     pub(crate) streams: StreamLimits,
+    pub(crate) sockets: SocketLimits,
     pub(crate) strict_exec: bool,
     pub(crate) token_in_address: bool,
 }
@@ -117,6 +118,7 @@ impl Default for Setup {
             policy: POLICY,
             models: None,
             streams: StreamLimits::default(),
+            sockets: SocketLimits::default(),
             strict_exec: false,
             token_in_address: true,
         }
@@ -164,8 +166,18 @@ impl TestPlatform {
     }
 
     pub(crate) fn on(ground: Ground, setup: Setup, workspaces: Option<Workspaces>) -> Self {
-        let Setup { provider, accounts, limits, clock, policy: _, models, streams, strict_exec, token_in_address } =
-            setup;
+        let Setup {
+            provider,
+            accounts,
+            limits,
+            clock,
+            policy: _,
+            models,
+            streams,
+            sockets,
+            strict_exec,
+            token_in_address,
+        } = setup;
         let Ground { dir, store } = ground;
         let policy_file = dir.path().join("policy.yaml");
         let inventory_file = dir.path().join("infrastructure.json");
@@ -214,6 +226,7 @@ impl TestPlatform {
             config: json!({"listen": "127.0.0.1:0"}),
             limits,
             streams,
+            sockets,
             strict_exec,
             token_in_address,
             ..HttpOptions::default()

@@ -4,7 +4,6 @@
 //! read from the session's feed when the client has taken the one before.
 
 use std::pin::pin;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket};
@@ -18,26 +17,19 @@ use reeve_types::session::Session;
 use reeve_types::{ApprovalId, ProblemCode, SessionId};
 use serde::Deserialize;
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 
 use super::following::{From, connected};
 use super::{prompting, service};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Id, Query};
+use crate::lasting::{self, Closing, STOPPING};
 use crate::problem::Problem;
 use crate::rate::RateClass;
 use crate::routes::workspaces::knock::{Framing, GOODBYE_WITHIN, Knock, farewell};
 use crate::server::Stopping;
 use crate::watching::Seat;
-
-/// How often a client is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(30);
-/// A client that was not heard for so long is gone; it answers every ping.
-const DEAD_AFTER: Duration = Duration::from_secs(90);
-/// What a socket is closed with when the server stops.
-const STOPPING: (u16, &str) = (1001, "the server is stopping");
-/// How long a socket goes on after its token has ended.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// What a client says.
 #[derive(Deserialize)]
@@ -119,14 +111,13 @@ impl Talk {
         let (mut sink, mut stream) = socket.split();
         let (complain, complaints) = mpsc::channel(8);
         let closing = {
-            let show = pin!(show(&mut sink, connected(&session), feed, complaints, &seat));
+            let pings = self.app.shared.options.sockets.pings();
+            let show = pin!(show(&mut sink, connected(&session), feed, complaints, &seat, pings));
             let listen = pin!(self.listen(&mut stream, &caller, complain));
             tokio::select! {
                 closing = show => Some(closing),
                 closing = listen => closing,
-                () = self.token_ended() => Some((4401, "the token has ended")),
-                () = caller.until_signed_out(&self.app.platform) => Some((4401, "signed out")),
-                () = self.stop.0.cancelled() => Some(STOPPING),
+                over = lasting::over(&self.app, &caller, self.until, &self.stop) => Some(over),
             }
         };
         if closing == Some(STOPPING) {
@@ -147,10 +138,10 @@ impl Talk {
         stream: &mut SplitStream<WebSocket>,
         caller: &Caller,
         complain: mpsc::Sender<String>,
-    ) -> Option<(u16, &'static str)> {
+    ) -> Option<Closing> {
         loop {
-            let heard = tokio::time::timeout(DEAD_AFTER, stream.next()).await;
-            let Ok(heard) = heard else { return Some((4408, "the client was not heard for too long")) };
+            let heard = tokio::time::timeout(self.app.shared.options.sockets.silent_for, stream.next()).await;
+            let Ok(heard) = heard else { return Some(lasting::SILENT) };
             let done = match heard {
                 Some(Ok(Message::Text(text))) => self.obey(caller, &text).await,
                 Some(Ok(Message::Binary(_))) => {
@@ -188,13 +179,6 @@ impl Talk {
         sessions.answer(&caller.principal, &self.id, approval_id.as_ref(), yes, &reason, remember).await?;
         Ok(())
     }
-
-    async fn token_ended(&self) {
-        let Some(until) = self.until else { return std::future::pending().await };
-        let left = until.duration_since(self.app.platform.clock().now());
-        let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
-        tokio::time::sleep(left.saturating_add(GRACE)).await;
-    }
 }
 
 /// Shows the client what happens, and what of its words was not done.
@@ -204,12 +188,12 @@ async fn show(
     mut feed: Feed,
     mut complaints: mpsc::Receiver<String>,
     seat: &Seat,
-) -> (u16, &'static str) {
+    mut ping: Interval,
+) -> Closing {
     let gone = (1001, "the client is gone");
     if sink.send(Message::Text(opening.into())).await.is_err() {
         return gone;
     }
-    let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
     loop {
         let message = tokio::select! {
             frame = feed.next() => match frame {

@@ -5,8 +5,6 @@
 //! ever dropped: whoever reads slowly makes the terminal wait.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket};
@@ -25,18 +23,14 @@ use super::undone::problem_of;
 use super::{Ids, service};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::lasting::{self, Heard};
 use crate::problem::Problem;
 use crate::server::Stopping;
 use crate::socket::Entry;
 
 /// Keystrokes go to the terminal in pieces of at most so many bytes.
 const PIECE: usize = 64 * 1024;
-/// How often a client is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(30);
-/// A client that was not heard for so long is gone.
-const DEAD_AFTER: Duration = Duration::from_secs(90);
-/// How long a socket goes on after its token has ended.
-const GRACE: Duration = Duration::from_secs(30);
+
 /// A terminal's socket.
 ///
 /// Subprotocol `reeve.term.v1`: binary frames are bytes; text frames are JSON: `resize`, `signal`, `ack`, `ping` in,
@@ -96,6 +90,12 @@ impl Closing {
     }
 }
 
+impl From<lasting::Closing> for Closing {
+    fn from((code, reason): lasting::Closing) -> Self {
+        Self::new(code, reason)
+    }
+}
+
 impl Session {
     /// Carries bytes between the client and the terminal until either goes.
     pub(crate) async fn run(self, socket: WebSocket, attached: AttachedTerminal) {
@@ -108,10 +108,8 @@ impl Session {
             tokio::select! {
                 closing = show => Some(closing),
                 () = listen => None,
-                () = heard.too_long_ago() => Some(Closing::new(4408, "the client was not heard for too long")),
-                () = self.token_ended() => Some(Closing::new(4401, "the token has ended")),
-                () = self.caller.until_signed_out(&self.app.platform) => Some(Closing::new(4401, "signed out")),
-                () = self.stop.0.cancelled() => Some(Closing::new(1001, "the server is stopping")),
+                () = heard.silent_for(self.app.shared.options.sockets.silent_for) => Some(lasting::SILENT.into()),
+                over = lasting::over(&self.app, &self.caller, self.until, &self.stop) => Some(over.into()),
             }
         };
         let goodbye = async {
@@ -136,7 +134,7 @@ impl Session {
         mut complaints: mpsc::Receiver<String>,
     ) -> Closing {
         let gone = || Closing::new(1001, "the client is gone");
-        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + PING_EVERY, PING_EVERY);
+        let mut ping = self.app.shared.options.sockets.pings();
         loop {
             let message = tokio::select! {
                 frame = output.next() => match frame {
@@ -169,18 +167,9 @@ impl Session {
         }
     }
 
-    /// What to say when the terminal broke off: that its workspace does not run any more, where that is why.
+    /// What to say when the terminal broke off.
     async fn broken_off(&self, problem: Problem) -> Closing {
-        let seen = match service(&self.app.platform) {
-            Ok(workspaces) => workspaces.get(&self.caller.principal, &self.id).await.ok(),
-            Err(_) => None,
-        };
-        let problem = match seen {
-            Some(seen) if seen.state != WorkspaceState::Running => {
-                Problem::new(ProblemCode::NotRunning, format!("the workspace is {}", seen.state))
-            }
-            _ => problem,
-        };
+        let problem = why_it_broke_off(&self.app, &self.caller, &self.id, problem).await;
         let (code, complaint) = (self.framing.code(&problem), Some(self.framing.complaint(&problem)));
         Closing { code, reason: "the terminal broke off", complaint }
     }
@@ -216,13 +205,6 @@ impl Session {
             }
         }
     }
-
-    async fn token_ended(&self) {
-        let Some(until) = self.until else { return std::future::pending().await };
-        let end = until.saturating_add(GRACE).unwrap_or(until);
-        let left = end.duration_since(self.app.platform.clock().now());
-        tokio::time::sleep(Duration::try_from(left).unwrap_or(Duration::ZERO)).await;
-    }
 }
 
 /// Sends keystrokes in pieces. Says whether the terminal takes them.
@@ -236,31 +218,16 @@ async fn type_in(input: &mpsc::Sender<TerminalCommand>, mut bytes: Bytes) -> boo
     true
 }
 
-/// When a client was last heard.
-struct Heard {
-    start: Instant,
-    millis: AtomicU64,
-}
-
-impl Heard {
-    fn now() -> Self {
-        Self { start: Instant::now(), millis: AtomicU64::new(0) }
-    }
-
-    fn note(&self) {
-        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.millis.store(millis, Ordering::Relaxed);
-    }
-
-    /// Returns when the client was not heard for too long.
-    async fn too_long_ago(&self) {
-        loop {
-            let last = self.start + Duration::from_millis(self.millis.load(Ordering::Relaxed));
-            let silent = last.elapsed();
-            if silent >= DEAD_AFTER {
-                return;
-            }
-            tokio::time::sleep(DEAD_AFTER - silent).await;
+/// Why something of a workspace broke off: because it does not run any more, where that is why.
+pub(crate) async fn why_it_broke_off(app: &App, caller: &Caller, id: &WorkspaceId, problem: Problem) -> Problem {
+    let seen = match service(&app.platform) {
+        Ok(workspaces) => workspaces.get(&caller.principal, id).await.ok(),
+        Err(_) => None,
+    };
+    match seen {
+        Some(seen) if seen.state != WorkspaceState::Running => {
+            Problem::new(ProblemCode::NotRunning, format!("the workspace is {}", seen.state))
         }
+        _ => problem,
     }
 }

@@ -1,15 +1,13 @@
 //! What clients of the guide to VibeCode rely on beside its main paths: numbers of people, names of containers, 422,
 //! finding and replacing, whole files, the proxy, repositories, and the switches for what is safe to leave out.
 
-use std::time::Duration;
-
 use reeve_platform::accounts::AccountOptions;
 use reeve_platform::workspaces::WorkspacesOptions;
 use serde_json::{Value, json};
 
 use super::server::{Served, until};
 use super::{Desk, Yard};
-use crate::accounts::{PASSWORD, StandingClock};
+use crate::accounts::PASSWORD;
 use crate::platform::{Answer, Setup};
 
 async fn ask(desk: &Desk, path: &str, mut body: Value) -> Answer {
@@ -17,13 +15,13 @@ async fn ask(desk: &Desk, path: &str, mut body: Value) -> Answer {
     desk.client.post(path, body).await
 }
 
-async fn yard(setup: Setup) -> Yard {
+pub(super) async fn yard(setup: Setup) -> Yard {
     let accounts = AccountOptions { registration: true, ..AccountOptions::default() };
     Yard::with(Setup { accounts, ..setup }, WorkspacesOptions::default()).await
 }
 
 /// Somebody who has made an account as the guide says, with their access token and a workspace.
-async fn signed_up(yard: &Yard) -> (Desk, String) {
+pub(super) async fn signed_up(yard: &Yard) -> (Desk, String) {
     let body = json!({"username": "dora", "email": "dora@example.org", "password": PASSWORD});
     let made = yard.t.client(&[]).post("/api/auth/signup", body).await.expect(200);
     let token = made["access_token"].as_str().unwrap().to_owned();
@@ -245,47 +243,6 @@ async fn a_public_repository_is_cloned_where_the_network_allows_it() {
 }
 
 const NEWER: [(&str, &str); 1] = [("sec-websocket-protocol", "harvis.term.v2")];
-
-async fn terminal(served: &Served, desk: &Desk, token: &str) -> super::server::Socket {
-    let address = format!("/api/vibecode/ws/terminal?session_id={}&token={token}", desk.id);
-    let mut socket = served.socket(&address, &NEWER).await.unwrap();
-    assert_eq!(socket.told().await["type"], "ready");
-    socket
-}
-
-#[tokio::test]
-async fn a_terminal_opened_with_a_token_in_the_address_ends_with_the_sign_in() {
-    let yard = yard(Setup::default()).await;
-    let (desk, token) = signed_up(&yard).await;
-    let served = Served::of(&yard.t).await;
-    let mut socket = terminal(&served, &desk, &token).await;
-    socket.type_in("echo typed-$((40+2))\n").await;
-    socket.until_shown("typed-42").await;
-    desk.client.post("/api/auth/logout", json!({})).await;
-    assert_eq!(socket.closed().await.0, 4401, "signing out closes it");
-    let address = format!("/api/vibecode/ws/terminal?session_id={}&token={token}", desk.id);
-    assert_eq!(served.socket(&address, &NEWER).await.unwrap().closed().await.0, 4401);
-}
-
-#[tokio::test]
-async fn a_terminal_ends_when_its_token_and_the_grace_after_it_have() {
-    let clock = StandingClock::new();
-    let yard = yard(Setup { clock: clock.clone(), ..Setup::default() }).await;
-    let (desk, _) = signed_up(&yard).await;
-    let served = Served::of(&yard.t).await;
-    let ticket = || async {
-        let issued = ask(&desk, "/api/vibecode/ws-ticket", json!({})).await.expect(200);
-        format!("/api/vibecode/ws/terminal?session_id={}&ticket={}", desk.id, issued["ticket"].as_str().unwrap())
-    };
-    let (in_time, late) = (ticket().await, ticket().await);
-    let mut socket = served.socket(&in_time, &NEWER).await.unwrap();
-    assert_eq!(socket.told().await["type"], "ready");
-    clock.forward(Duration::from_secs(60 * 60 + 31));
-    // What knows the token's end is the socket; one that is opened after it goes at once.
-    let (code, _) = served.socket(&late, &NEWER).await.unwrap().closed().await;
-    assert_eq!(code, 4401);
-    drop(socket);
-}
 
 #[tokio::test]
 async fn a_message_beyond_a_megabyte_ends_the_socket_and_not_the_terminal() {

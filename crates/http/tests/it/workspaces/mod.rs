@@ -14,6 +14,7 @@ mod rates;
 mod saving;
 pub(crate) mod server;
 mod sockets;
+mod sockets_end;
 mod uploads;
 
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::server::{Served, Socket, until};
 use super::{Desk, Yard};
@@ -80,6 +81,57 @@ async fn a_terminal_outlives_its_socket_and_is_shown_again_from_the_start() {
     let closed = desk.client.delete(&desk.at(&format!("/terminals/{id}"))).await.expect(200);
     assert_eq!(closed, json!({"closed": true}));
     assert_eq!(later.closed().await.0, 1000);
+}
+
+/// Writes what it is told to in pieces of one to seven bytes, so that every character of several bytes is cut.
+const SHOW: &str = "import os, sys, tty\ntty.setraw(0)\nshown = open(sys.argv[1], 'rb').read()\nat = size = 0\n\
+    while at < len(shown):\n size = size % 7 + 1\n at += os.write(1, shown[at:at + size])\n";
+
+#[tokio::test]
+async fn what_a_full_screen_program_draws_passes_byte_for_byte_through_every_terminal() {
+    let yard = Yard::new().await;
+    let (desk, served) = (yard.at_work("alice").await, Served::of(&yard.t).await);
+    let mut drawn = b"\x1b[?1049h\x1b[2J\x1b[H".to_vec();
+    for colour in 0..256 {
+        let ground = 255 - colour;
+        drawn.extend(format!("\x1b[38;5;{colour}m\x1b[48;5;{ground}m漢字🦀👩‍👩‍👧\x1b[0m\r\n").bytes());
+    }
+    drawn.extend(0..=255u8);
+    drawn.extend(b"\xc3\xff\xe6\xbc\x1b[?1049l");
+    std::fs::write(yard.files(&desk).join("drawn"), &drawn).unwrap();
+    let key = ("authorization", desk.client.authorization());
+    let newer = ("sec-websocket-protocol", "harvis.term.v2");
+    let guides = format!("/api/vibecode/ws/terminal?session_id={}", desk.id);
+    for own in [true, false] {
+        // The guide's terminal is a shell, which becomes the program.
+        let (mut socket, begins) = if own {
+            let argv = json!(["sh", "-c", "read line; printf begin; exec python3 -c \"$0\" drawn", SHOW]);
+            let id =
+                desk.post("/terminals", json!({"argv": argv})).await.expect(201)["id"].as_str().unwrap().to_owned();
+            let path = desk.at(&format!("/terminals/{id}/socket"));
+            let mut socket = served.socket(&path, &[newer, key]).await.unwrap();
+            socket.type_in("go\n").await;
+            (socket, "begin")
+        } else {
+            std::fs::write(yard.files(&desk).join("show.py"), SHOW).unwrap();
+            let mut socket = served.socket(&guides, &[key]).await.unwrap();
+            socket.type_in("PS1=; printf 'be''gin'; exec python3 show.py drawn\n").await;
+            (socket, "begin")
+        };
+        let mut shown = Vec::new();
+        let code = loop {
+            match socket.next().await {
+                Message::Binary(bytes) => shown.extend_from_slice(&bytes),
+                Message::Text(_) => {}
+                Message::Close(frame) => break frame.map(|frame| u16::from(frame.code)),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(code, Some(1000));
+        let at = shown.windows(begins.len()).position(|window| window == begins.as_bytes()).expect("its beginning");
+        let after = &shown[at + begins.len()..];
+        assert!(after == drawn, "own {own}: {} bytes for {}", after.len(), drawn.len());
+    }
 }
 
 #[tokio::test]
