@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use reeve_gate::workspace::{AttachedTerminal, EventStream, Pipe, TerminalCommand, TerminalFrame};
 use reeve_types::workspace::processes::{
     EXECUTION_OUTPUT_BYTES_MAX, EXECUTION_WHOLE_TIMEOUT_MS_MAX, ExecEvent, ExecRequest, ExecResult, OpenPipe,
-    OpenTerminal, OutputStream, Terminal, TerminalInput,
+    OpenTerminal, OutputStream, Terminal, TerminalInput, TerminalOutput,
 };
 use reeve_types::{
     ActionClass, Effect, ExecutionId, Measured, PolicyRequest, Principal, ProblemCode, ResourceKind, TerminalId,
@@ -177,14 +177,17 @@ impl Workspaces {
         Err(NotDone::new(ProblemCode::PolicyDenied, "policy does not let you use terminals of this workspace"))
     }
 
-    /// The same terminal; what goes in and out counts as use.
+    /// The same terminal; what goes in and out counts as use. Pages that are left open attach again and again: what they
+    /// are shown once more is no use, and neither is the size that they tell.
     fn counted(&self, id: WorkspaceId, attached: AttachedTerminal) -> AttachedTerminal {
         let (input, mut typed) = mpsc::channel::<TerminalCommand>(64);
         let (this, of, onward) = (self.clone(), id.clone(), attached.input);
         tokio::spawn(async move {
             while let Some(command) = typed.recv().await {
-                if !matches!(&command, TerminalCommand::Control(TerminalInput::Ping { .. } | TerminalInput::Ack { .. }))
-                {
+                if matches!(
+                    &command,
+                    TerminalCommand::Bytes(_) | TerminalCommand::Control(TerminalInput::Signal { .. })
+                ) {
                     this.touch(&of, Use::Terminal);
                 }
                 if onward.send(command).await.is_err() {
@@ -192,13 +195,19 @@ impl Workspaces {
                 }
             }
         });
-        let this = self.clone();
+        let (this, mut again) = (self.clone(), 0);
         let output = attached
             .output
-            .inspect(move |frame| {
-                if matches!(frame, Ok(TerminalFrame::Bytes(_))) {
-                    this.touch(&id, Use::Terminal);
+            .inspect(move |frame| match frame {
+                Ok(TerminalFrame::Control(TerminalOutput::Ready { remembered, .. })) => again = *remembered,
+                Ok(TerminalFrame::Bytes(bytes)) => {
+                    let new = (bytes.len() as u64).saturating_sub(again);
+                    again = again.saturating_sub(bytes.len() as u64);
+                    if new > 0 {
+                        this.touch(&id, Use::Terminal);
+                    }
                 }
+                _ => {}
             })
             .boxed();
         AttachedTerminal { output, input }

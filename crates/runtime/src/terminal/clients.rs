@@ -101,8 +101,13 @@ impl Client {
         let position =
             Position { sent: began, sent_bytes: 0, shown_bytes: None, moved_at: Instant::now(), left_behind: false };
         screen.clients.all.insert(key, position);
-        let ready =
-            TerminalOutput::Ready { terminal_id: terminal.id.clone(), cols: screen.cols, rows: screen.rows, resumed };
+        let ready = TerminalOutput::Ready {
+            terminal_id: terminal.id.clone(),
+            cols: screen.cols,
+            rows: screen.rows,
+            resumed,
+            remembered: screen.history.end().saturating_sub(began),
+        };
         drop(screen);
         (Self { terminal: Arc::clone(terminal), key, news, over: false }, ready)
     }

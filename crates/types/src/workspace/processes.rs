@@ -313,6 +313,9 @@ pub enum TerminalOutput {
         rows: u16,
         /// Whether it was there before this client.
         resumed: bool,
+        /// How many bytes of what follows are what it remembers; the rest is new.
+        #[serde(default)]
+        remembered: u64,
     },
     /// The program has ended.
     Exit {
