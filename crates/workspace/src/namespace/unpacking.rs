@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use reeve_types::{ProblemCode, WorkspaceError, WorkspacePath};
@@ -117,7 +117,8 @@ impl Tree {
         let wrong = |error: io::Error| cannot(format!("unpack {path}"), &error);
         match entry.header().entry_type() {
             EntryType::Directory => {
-                self.directory(path)?;
+                let directory = self.directory(path)?;
+                note(entry, &directory).map_err(wrong)?;
                 self.dressed_last.push((path.clone(), mode, time));
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -172,15 +173,7 @@ impl Tree {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?);
         io::copy(&mut entry.take(size), &mut file)?;
-        if let Some(extensions) = entry.pax_extensions()? {
-            for extension in extensions {
-                let extension = extension?;
-                let Some(key) = extension.key().ok().and_then(|key| key.strip_prefix(XATTR_KEY)) else { continue };
-                if key.starts_with("user.") {
-                    rustix::fs::fsetxattr(&file, key, extension.value_bytes(), XattrFlags::empty())?;
-                }
-            }
-        }
+        note(entry, &file)?;
         if let Some(uid) = self.owner {
             rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
         }
@@ -252,6 +245,18 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Gives a file or a directory what programs had noted with it.
+fn note<R: Read>(entry: &mut tar::Entry<'_, R>, file: impl AsFd) -> io::Result<()> {
+    for extension in entry.pax_extensions()?.into_iter().flatten() {
+        let extension = extension?;
+        let Some(key) = extension.key().ok().and_then(|key| key.strip_prefix(XATTR_KEY)) else { continue };
+        if key.starts_with("user.") {
+            rustix::fs::fsetxattr(&file, key, extension.value_bytes(), XattrFlags::empty())?;
+        }
+    }
+    Ok(())
 }
 
 fn dress_directory(directory: &OwnedFd, mode: Mode, time: u64) -> io::Result<()> {
