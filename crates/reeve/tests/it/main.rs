@@ -4,22 +4,30 @@
 
 mod accounts;
 mod acts;
+mod carried;
 mod chat_demo;
 mod console;
 mod conversation;
 mod coverage;
 mod crash;
+mod engine;
 mod external_agents;
 mod follower;
 mod guide;
+mod kills;
+mod large;
 mod lifecycle;
 mod model_server;
 mod notices;
 mod own_coder;
+mod pressed;
+#[path = "../../../workspace/tests/docker/program.rs"]
+mod program;
 mod server;
 mod session_crashes;
 mod telemetry;
 mod tenants;
+mod terminal;
 mod walls;
 mod witness;
 mod workspaces;

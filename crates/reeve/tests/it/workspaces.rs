@@ -1,6 +1,5 @@
 //! Workspaces on a real server with real namespaces: from the command line, and through kills at any moment.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::Output;
@@ -8,17 +7,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::kills;
 use crate::server::{Home, Server, eventually, text};
 
 /// How often the server is killed while it makes, fills and removes workspaces.
 const ROUNDS: u32 = 12;
 
-fn home() -> Home {
+pub(crate) fn home() -> Home {
     Home::new().with("REEVE_WORKSPACES_DRIVER", "namespace").with("REEVE_WORKSPACES_WARM", "0")
 }
 
 /// Takes down what a test has made, also when it fails.
-struct Cleared<'a>(&'a Home);
+pub(crate) struct Cleared<'a>(pub(crate) &'a Home);
 
 impl Drop for Cleared<'_> {
     fn drop(&mut self) {
@@ -36,7 +36,7 @@ impl Drop for Cleared<'_> {
     }
 }
 
-fn ids(server: &Server, more: &str) -> Vec<String> {
+pub(crate) fn ids(server: &Server, more: &str) -> Vec<String> {
     let answer = server.get(&format!("/api/v1/workspaces?limit=200{more}")).expect(200);
     let all = answer["workspaces"].as_array().cloned().unwrap_or_default();
     all.iter().filter_map(|one| Some(one["id"].as_str()?.to_owned())).collect()
@@ -63,17 +63,17 @@ fn left(home: &Home) -> Vec<String> {
     found
 }
 
-fn create(server: &Server, name: &str, template: &str) -> String {
+pub(crate) fn create(server: &Server, name: &str, template: &str) -> String {
     let made = server.post("/api/v1/workspaces", &json!({"name": name, "template": template})).expect(201);
     assert_eq!(made["state"], "running", "{made}");
     made["id"].as_str().expect("an id").to_owned()
 }
 
-fn run(server: &Server, id: &str, argv: &[&str]) -> Value {
+pub(crate) fn run(server: &Server, id: &str, argv: &[&str]) -> Value {
     server.post(&format!("/api/v1/workspaces/{id}/executions"), &json!({"argv": argv})).expect(200)
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     assert!(output.status.success(), "{}", text(output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -202,32 +202,6 @@ fn a_workspace_is_copied_and_carried_with_commands() {
 }
 
 #[test]
-fn an_open_tab_keeps_nothing_awake() {
-    let home = home();
-    let cleared = Cleared(&home);
-    let server = home.start();
-    let body = json!({"name": "quiet", "limits": {"idle_timeout_ms": 2000}});
-    let id = server.post("/api/v1/workspaces", &body).expect(201)["id"].as_str().expect("an id").to_owned();
-    let at = |rest: &str| format!("/api/v1/workspaces/{id}{rest}");
-    server.post(&at("/terminals"), &json!({"argv": ["sleep", "600"]})).expect(201);
-    // What a page that is left open does: it follows files and workspaces, and asks for states and ports.
-    let follow = |path: String| {
-        let client = reqwest::blocking::Client::builder().timeout(None).build().expect("a client");
-        let stream = client.get(format!("{}{path}", server.url)).bearer_auth(server.token()).send().expect("a stream");
-        assert_eq!(stream.status().as_u16(), 200);
-        stream
-    };
-    let _open = (follow(at("/files/events")), follow("/api/v1/workspaces/events".to_owned()));
-    let seen = eventually(|| {
-        server.get(&at("/ports"));
-        server.get(&at("/usage"));
-        Some(server.get(&at("")).expect(200)).filter(|seen| seen["state"] == "suspended")
-    });
-    assert!(seen["alive_because"].is_null() || seen["alive_because"] == "terminal", "{seen}");
-    drop((server, cleared));
-}
-
-#[test]
 fn a_template_of_ones_own_is_made_from_and_read_like_the_built_in_ones() {
     let own = tempfile::tempdir().expect("a directory");
     let flask = own.path().join("flask");
@@ -301,79 +275,12 @@ fn programs_go_on_while_the_server_is_killed_and_started_again() {
     drop((server, cleared));
 }
 
-/// Pauses that fall before, into and after an act, the same in every run.
-fn pause(round: u32) -> Duration {
-    let spread = round.wrapping_mul(2_654_435_761) >> 16;
-    Duration::from_micros(u64::from(spread % 60_000))
-}
-
 #[test]
 fn killed_while_making_filling_and_removing_it_keeps_what_it_said_and_leaves_nothing() {
     let home = home();
     let cleared = Cleared(&home);
-    let mut server = home.start();
-    let client = reqwest::blocking::Client::new();
-    let first = create(&server, "steady", "base");
-    let mut acknowledged = BTreeSet::from([first.clone()]);
-    let mut saved = BTreeSet::new();
-
-    for round in 0..ROUNDS {
-        let removed = acknowledged.iter().find(|id| **id != first).cloned();
-        let (url, token) = (server.url.clone(), server.token().to_owned());
-        let (making, filling, removing) = (client.clone(), client.clone(), client.clone());
-        let (base, key) = (url.clone(), token.clone());
-        let maker = std::thread::spawn(move || {
-            let body = json!({"name": format!("round-{round}"), "template": "base"});
-            let sent = making.post(format!("{base}/api/v1/workspaces")).bearer_auth(key).json(&body).send();
-            let made: Option<Value> = sent.ok().filter(|answer| answer.status() == 201).and_then(|a| a.json().ok());
-            made.and_then(|made| Some(made["id"].as_str()?.to_owned()))
-        });
-        let (base, key, place) = (url.clone(), token.clone(), first.clone());
-        let filler = std::thread::spawn(move || {
-            let to = format!("{base}/api/v1/workspaces/{place}/files/content?path=round-{round}");
-            let sent = filling.put(to).bearer_auth(key).body(vec![b'x'; 100_000]).send();
-            sent.is_ok_and(|answer| answer.status().is_success())
-        });
-        let gone = removed.clone().map(|id| {
-            std::thread::spawn(move || {
-                let to = format!("{url}/api/v1/workspaces/{id}?force=true");
-                removing.delete(to).bearer_auth(token).send().is_ok_and(|answer| answer.status().is_success())
-            })
-        });
-        std::thread::park_timeout(pause(round));
-        server.kill();
-        acknowledged.extend(maker.join().expect("the maker"));
-        if filler.join().expect("the filler") {
-            saved.insert(round);
-        }
-        if let (Some(id), Some(gone)) = (removed, gone) {
-            gone.join().expect("the remover");
-            // Begun is enough: what was asked for is finished at the next start, or it is still whole.
-            acknowledged.remove(&id);
-        }
-        server = home.start();
-    }
-
-    let settled = eventually(|| {
-        let all = server.get("/api/v1/workspaces?limit=200").expect(200);
-        let states: Vec<_> = all["workspaces"].as_array()?.iter().map(|one| one["state"].clone()).collect();
-        let between = ["creating", "starting", "suspending", "deleting"];
-        (!states.iter().any(|state| between.iter().any(|word| state == word))).then(|| ids(&server, ""))
-    });
-    for id in &acknowledged {
-        assert!(settled.contains(id), "{id} was acknowledged: {settled:?}");
-        let there = server.get(&format!("/api/v1/workspaces/{id}")).expect(200);
-        if there["state"] != "running" {
-            server.post(&format!("/api/v1/workspaces/{id}/start"), &json!({})).expect(200);
-        }
-        assert_eq!(run(&server, id, &["echo", "here"])["stdout"], "here\n");
-    }
-    for round in saved {
-        let path = format!("/api/v1/workspaces/{first}/files/content?path=round-{round}");
-        let content = server.get(&path);
-        assert_eq!((content.status, content.text.len()), (200, 100_000), "round {round} was acknowledged");
-    }
-    drop((server, cleared));
+    kills::survived(&home, kills::Kills { rounds: ROUNDS, within: Duration::from_millis(600) });
+    drop(cleared);
 }
 
 #[test]

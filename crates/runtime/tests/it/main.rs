@@ -18,4 +18,5 @@ mod preview;
 mod running;
 mod sandbox_api;
 mod terminals;
+mod terminals_exact;
 mod terminals_shared;
