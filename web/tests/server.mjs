@@ -38,13 +38,13 @@ script = ${JSON.stringify(join(here, 'models', `${name}.jsonl`))}
 `).join('')}`;
 
 /**
- * Starts a server; `agents` is what `agents.toml` in its data directory says, `more` names further models by their scripts.
- * `log` holds what it said; `kill` ends it as a power cut does, `again` starts it anew where it was; `stop` removes its
- * workspaces, ends it and removes its directory.
+ * Starts a server, without a model where `thinks` is false; `agents` is what `agents.toml` in its data directory says, `more`
+ * names further models by their scripts. `log` holds what it said; `kill` ends it as a power cut does, `again` starts it anew
+ * where it was; `stop` removes its workspaces, ends it and removes its directory.
  */
-export async function start({ agents, more } = {}) {
+export async function start({ agents, more, thinks = true } = {}) {
   const data = await mkdtemp(join(tmpdir(), 'reeve-web-'));
-  await writeFile(join(data, 'models.toml'), models({ garden: 'talk', coder: 'work', poet: 'parts', ...more }));
+  if (thinks) await writeFile(join(data, 'models.toml'), models({ garden: 'talk', coder: 'work', poet: 'parts', ...more }));
   if (agents) await writeFile(join(data, 'agents.toml'), agents);
   const policy = ['--policy', join(here, 'policy.yaml')];
   return launch(data, program, (listen) => ['up', ...placed(data, listen), ...policy], environment);
