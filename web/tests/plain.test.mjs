@@ -50,7 +50,8 @@ describe('without a model', () => {
     await page.getByRole('button', { name: 'Chat', exact: true }).click();
     await page.getByRole('region', { name: 'Chat' }).getByRole('button', { name: 'New session' }).first().click();
     const dialog = page.getByRole('dialog');
-    await dialog.getByText(/No model is configured|needs a model|no model/i).first().waitFor();
+    await dialog.locator('summary').filter({ hasText: 'cannot be used now' }).click();
+    await dialog.getByText('no model is configured, and this agent cannot work').first().waitFor();
     assert.deepEqual(await people.barriers(page), []);
     await dialog.getByRole('button', { name: 'Cancel' }).click();
   });

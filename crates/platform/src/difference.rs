@@ -25,9 +25,11 @@ pub struct Difference {
     pub hunks: usize,
 }
 
-/// The difference of a change that an agent wants.
+/// The difference of a change that an agent wants, as people read it: without the lines that only Git reads.
 pub fn unified(change: &FileDiff) -> String {
-    difference(&change.path, change.old.as_deref(), &change.new).text
+    let told = difference(&change.path, change.old.as_deref(), &change.new).text;
+    let begins = told.find("\n--- ").map_or(told.len(), |at| at + 1);
+    told.get(begins..).unwrap_or_default().to_owned()
 }
 
 /// The difference of a file; `old` is absent for a new one. Nothing when both are the same.
@@ -156,6 +158,15 @@ mod tests {
         let lines = |mark: char| told.text.lines().skip(4).filter(|line| line.starts_with([mark, ' '])).count();
         let head = format!("@@ -2,{} +2,{} @@", lines('-'), lines('+'));
         assert!(told.text.contains(&head), "{head} in {}", told.text);
+    }
+
+    #[test]
+    fn what_people_read_begins_with_the_names() {
+        let change =
+            |old: Option<&str>| FileDiff { path: "a".to_owned(), old: old.map(str::to_owned), new: "x\n".to_owned() };
+        assert_eq!(unified(&change(None)), "--- /dev/null\n+++ b/a\n@@ -0,0 +1,1 @@\n+x\n");
+        assert_eq!(unified(&change(Some(""))), "--- a/a\n+++ b/a\n@@ -0,0 +1,1 @@\n+x\n");
+        assert_eq!(unified(&change(Some("x\n"))), "");
     }
 
     #[test]
