@@ -93,6 +93,9 @@ impl Watch {
             let _ = tokio::time::timeout(GOODBYE_WITHIN, sink.send(farewell(code, reason))).await;
         }
         let _ = tokio::time::timeout(GOODBYE_WITHIN, sink.close()).await;
+        // A connection that is closed while something unread lies in it is reset, and the client never reads why.
+        let client_closes = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, client_closes).await;
     }
 
     /// Tells each change. Ends with what to say at the end, if the client is there to hear it.

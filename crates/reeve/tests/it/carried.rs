@@ -42,7 +42,7 @@ const TELL: &str = r#"
 import hashlib, os, stat
 for top in ('/workspace', os.path.expanduser('~')):
     for where, directories, files in os.walk(top):
-        directories.sort()
+        directories[:] = sorted(name for name in directories if name != '.reeve-trash')
         for name in sorted(directories + files):
             path = os.path.join(where, name)
             about = os.lstat(path)
