@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 use reeve_platform::accounts::looks_like_token;
 use reeve_platform::{IdentityProvider, Permission, Platform};
 use reeve_types::limits::REASON_BYTES_MAX;
+use reeve_types::principal::KnownBy;
 use reeve_types::{AuthMethod, KeyId, LoginId, Principal, ProblemCode, Purpose, TenantId, TraceId};
 
 use crate::app::App;
@@ -69,11 +70,12 @@ impl Caller {
         Self { request_id, ..self }
     }
 
-    /// Returns when the sign-in that this caller came with has ended; never for keys. Open sockets wait for it.
-    pub(crate) async fn until_signed_out(&self, platform: &Platform) {
-        match &self.login {
-            Some(login) => platform.identity().accounts().until_ended(login).await,
-            None => std::future::pending().await,
+    /// What this caller proved itself with, where that can be taken away while something is open.
+    pub(crate) fn proof(&self) -> Option<Proof> {
+        match (&self.login, &self.principal.known_by) {
+            (Some(login), _) => Some(Proof::Login(login.clone())),
+            (None, Some(KnownBy::Key(id))) => Some(Proof::Key(id.clone())),
+            (None, _) => None,
         }
     }
 
@@ -150,6 +152,22 @@ impl Sender {
     }
 }
 
+/// A sign-in, or a key that Reeve made.
+pub(crate) enum Proof {
+    Login(LoginId),
+    Key(KeyId),
+}
+
+impl Proof {
+    /// Returns when it holds no more: signed out, another password, the account switched off, the key taken back.
+    pub(crate) async fn until_gone(&self, platform: &Platform) {
+        match self {
+            Self::Login(login) => platform.identity().accounts().until_ended(login).await,
+            Self::Key(id) => platform.store().until_key_revoked(id).await,
+        }
+    }
+}
+
 /// What a request may prove itself with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
@@ -198,11 +216,11 @@ pub(crate) async fn guard(
         return problem.into_response();
     }
     let admitted = app.shared.rates.admit(&caller, rate, app.platform.clock().now());
-    let login = caller.login.clone();
+    let proof = caller.proof();
     request.extensions_mut().insert(caller);
     let response = go_on(admitted, request, next).await;
-    match login {
-        Some(login) if is_stream(&response) => end_with(login, &app, response),
+    match proof {
+        Some(proof) if is_stream(&response) => end_with(proof, &app, response),
         _ => response,
     }
 }
@@ -212,10 +230,10 @@ fn is_stream(response: &Response) -> bool {
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
-/// A stream that ends when the sign-in ends that it was opened with.
-fn end_with(login: LoginId, app: &App, response: Response) -> Response {
-    let accounts = app.platform.identity().accounts().clone();
-    let ended = Box::pin(async move { accounts.until_ended(&login).await });
+/// A stream that ends when the sign-in or the key is gone that it was opened with.
+fn end_with(proof: Proof, app: &App, response: Response) -> Response {
+    let platform = app.platform.clone();
+    let ended = Box::pin(async move { proof.until_gone(&platform).await });
     response.map(|body| Body::from_stream(body.into_data_stream().take_until(ended)))
 }
 

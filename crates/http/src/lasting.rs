@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Interval;
 
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, Proof};
 use crate::server::Stopping;
 
 /// How long sockets wait.
@@ -50,12 +50,22 @@ pub(crate) const STOPPING: Closing = (1001, "the server is stopping");
 /// What a socket is closed with whose client is silent.
 pub(crate) const SILENT: Closing = (4408, "the client was not heard for too long");
 
-/// Returns when a socket may not go on: its token has ended, its caller has signed out, or the server stops.
+/// Returns when a socket may not go on: its token has ended, its caller has signed out, its key was taken back, or the
+/// server stops.
 pub(crate) async fn over(app: &App, caller: &Caller, until: Option<Timestamp>, stop: &Stopping) -> Closing {
     tokio::select! {
         () = token_ended(app, until) => (4401, "the token has ended"),
-        () = caller.until_signed_out(&app.platform) => (4401, "signed out"),
+        why = proof_gone(app, caller.proof()) => (4401, why),
         () = stop.0.cancelled() => STOPPING,
+    }
+}
+
+async fn proof_gone(app: &App, proof: Option<Proof>) -> &'static str {
+    let Some(proof) = proof else { return std::future::pending().await };
+    proof.until_gone(&app.platform).await;
+    match proof {
+        Proof::Login(_) => "signed out",
+        Proof::Key(_) => "the key was taken back",
     }
 }
 

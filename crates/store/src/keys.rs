@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reeve_types::{KeyId, PrincipalKind, TenantId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::{Store, StoreError, micros, moment, parse_json, to_json};
 
@@ -197,15 +198,44 @@ impl Store {
     /// Takes a key back. Returns whether there was such a key that still held.
     pub async fn revoke_key(&self, tenant: &TenantId, id: &KeyId, at: jiff::Timestamp) -> Result<bool, StoreError> {
         self.known_keys.take_back(id);
-        let (tenant, id) = (tenant.as_str().to_owned(), id.clone());
-        self.write(move |db| {
-            let changed = db.execute(
-                "UPDATE keys SET revoked_us = ?3 WHERE key_id = ?1 AND tenant = ?2 AND revoked_us IS NULL",
-                params![id.as_str(), tenant, micros(at)],
-            )?;
-            Ok(changed == 1)
-        })
-        .await
+        let (tenant, key) = (tenant.as_str().to_owned(), id.clone());
+        let held = self
+            .write(move |db| {
+                let changed = db.execute(
+                    "UPDATE keys SET revoked_us = ?3 WHERE key_id = ?1 AND tenant = ?2 AND revoked_us IS NULL",
+                    params![key.as_str(), tenant, micros(at)],
+                )?;
+                Ok(changed == 1)
+            })
+            .await?;
+        if held {
+            // Nobody may be waiting for it.
+            let _ = self.revoked.send(id.clone());
+        }
+        Ok(held)
+    }
+
+    /// Returns when a key does not hold, now or later: what was opened with it waits for that.
+    pub async fn until_key_revoked(&self, id: &KeyId) {
+        let mut revoked = self.revoked.subscribe();
+        loop {
+            // Looked at after subscribing, so that an end in between is not missed. A database that cannot be read just now
+            // takes no key away.
+            if let Ok(found) = self.key(id).await
+                && found.is_none_or(|stored| stored.revoked_at.is_some())
+            {
+                return;
+            }
+            loop {
+                match revoked.recv().await {
+                    Ok(taken) if taken == *id => return,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break,
+                    // The sender lives as long as `self`.
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }
     }
 
     /// Claims an idempotency key for a request, or tells what it stands for already. Claims older than a day are gone.

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use reeve_audit::{SigningKey, VerifyingKey};
 use reeve_gate::Clock;
+use reeve_types::KeyId;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::broadcast;
 
@@ -131,6 +132,8 @@ pub struct Store {
     dir: Arc<Path>,
     log_key: Arc<VerifyingKey>,
     known_keys: Arc<keys::KnownKeys>,
+    /// Keys that are taken back, as they are.
+    revoked: broadcast::Sender<KeyId>,
     lists: Arc<lists::Lists>,
     clock: Arc<dyn Clock>,
     spans: Option<SpanSource>,
@@ -161,6 +164,7 @@ impl Store {
             dir: dir.into(),
             log_key,
             known_keys: Arc::default(),
+            revoked: broadcast::channel(64).0,
             lists: Arc::default(),
             clock,
             spans: None,

@@ -26,6 +26,7 @@ impl Kills {
 }
 
 /// Kills the server so often, and looks at what is there at the end.
+#[expect(clippy::print_stdout, reason = "tells what the kills hit")]
 pub(crate) fn survived(home: &Home, kills: Kills) {
     let mut server = home.start();
     let client = Client::builder().timeout(Duration::from_secs(120)).build().expect("a client");

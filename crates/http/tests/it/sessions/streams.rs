@@ -174,6 +174,29 @@ async fn a_slow_reader_holds_nobody_up_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn taking_a_key_back_ends_what_was_opened_with_it() {
+    let room = Room::with([]);
+    let admin = room.admin().await;
+    let made = admin.post("/api/v1/keys", json!({"principal": "carol", "roles": ["developer"]})).await.expect(201);
+    let key = format!("Bearer {}", made["key"].as_str().unwrap());
+    let carol = room.t.client(&[("authorization", &key)]);
+    let id = begin(&carol, json!({"agent": "general"})).await;
+    let served = Served::of(&room.t).await;
+    let mut socket = served.socket(&at(&id, "/ws"), &[("authorization", &key)]).await.unwrap();
+    assert_eq!(socket.told().await["event"], "connected");
+    let mut watched = Watched::open(&carol, &at(&id, "/events")).await;
+    let mut all = Watched::open(&carol, "/api/v1/events/sessions").await;
+    for stream in [&mut watched, &mut all] {
+        assert_eq!(stream.told().await.1["event"], "connected");
+    }
+    let path = format!("/api/v1/keys/{}", made["key_id"].as_str().unwrap());
+    assert_eq!(admin.delete(&path).await.status.as_u16(), 204);
+    while watched.frame().await.is_some() {}
+    assert_eq!(all.frame().await, None);
+    assert_eq!(socket.closed().await.0, 4401);
+}
+
+#[tokio::test]
 async fn silence_is_broken_by_a_ping() {
     let streams = StreamLimits { idle: Duration::from_millis(10), ..StreamLimits::default() };
     let room = Room::of(Setup { streams, ..Setup::default() }, []);

@@ -92,7 +92,7 @@ async fn what_is_stated_and_was_done_is_borne_out_and_recorded() {
     let record = claim.record.as_ref().expect("the claim leads to the act's record");
     let record = talk.platform.store().event(&alice().tenant, record).await.unwrap().unwrap().event;
     assert_eq!((record.event_type, record.action_id), (EventType::ToolExecution, claim.action_id.clone()));
-    assert_eq!(journey(&talk).await.0, false);
+    assert!(!journey(&talk).await.0);
     assert_eq!(talk.sessions().counts().claims()[0], ("stated_borne_out", 1));
     assert!(talk.sessions().counts().mismatches().is_empty());
 }
@@ -128,7 +128,7 @@ async fn a_statement_that_was_corrected_is_not_held_against_the_agent() {
     let events = answer(&talk, &session.id, false).await;
     assert_eq!(marks(&events), []);
     assert_eq!(verifications(&talk).await.len(), 1, "the last one counts");
-    assert_eq!(journey(&talk).await.0, false);
+    assert!(!journey(&talk).await.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
