@@ -182,7 +182,7 @@ impl Default for WorkspaceLimits {
 
 /// What a workspace may reach over the network.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "mode", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", tag = "mode", from = "EgressWritten")]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Egress {
     /// Nothing but itself.
@@ -196,6 +196,26 @@ pub enum Egress {
     },
     /// Everything that is publicly routable, through Reeve's own proxy.
     Public,
+}
+
+/// How it is written. A variant without fields would let any field pass, and hosts beside `public` would be taken for a list
+/// of what alone is allowed.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode", deny_unknown_fields)]
+enum EgressWritten {
+    None {},
+    Allow { hosts: Vec<String> },
+    Public {},
+}
+
+impl From<EgressWritten> for Egress {
+    fn from(written: EgressWritten) -> Self {
+        match written {
+            EgressWritten::None {} => Self::None,
+            EgressWritten::Allow { hosts } => Self::Allow { hosts },
+            EgressWritten::Public {} => Self::Public,
+        }
+    }
 }
 
 /// Which protections held a workspace when it was started. Kept in its record: the boundary that was promised is the
