@@ -44,6 +44,8 @@ describe('a terminal', () => {
   it('shows 256 colours and wide characters in their cells', async () => {
     await person.go(`/workspaces/${id}`);
     await signIn(page, GUS);
+    // The room listens to keys once it is there.
+    await files.waitFor();
     await page.keyboard.press('ControlOrMeta+`');
     await page.locator('.lamp.open').first().waitFor();
     await type("clear; printf '\\033[38;5;208mcoloured\\033[0m 漢字かな|\\n'; printf '%s\\n' '0123456789012345678|'");
