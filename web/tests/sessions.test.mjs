@@ -246,18 +246,14 @@ describe('an agent in a workspace', () => {
 });
 
 describe('a directory of the server', () => {
-  it('is asked for, and a refusal is told with its reason', async () => {
+  it('is not offered where it is switched off', async () => {
     await person.go('/sessions');
     await page.getByRole('button', { name: 'New', exact: true }).click();
     const dialog = page.getByRole('dialog', { name: 'New session' });
     await dialog.getByRole('radio', { name: /^coder/ }).check({ force: true });
-    await dialog.getByLabel('Workspace', { exact: true }).selectOption({ label: 'A directory of the server' });
-    assert.ok(await dialog.getByRole('button', { name: 'Begin' }).isDisabled());
-    await dialog.getByRole('textbox', { name: 'Directory' }).fill('/srv/site');
-    assert.deepEqual(await barriers(page), []);
-    await dialog.getByRole('button', { name: 'Begin' }).click();
-    await dialog.getByRole('alert').filter({ hasText: 'directories of the host are switched off here' }).waitFor();
-    assert.equal(await dialog.getByRole('textbox', { name: 'Directory' }).inputValue(), '/srv/site', 'what was typed stays');
+    const places = dialog.getByLabel('Workspace', { exact: true });
+    await places.getByRole('option', { name: 'sorts' }).waitFor({ state: 'attached' });
+    assert.equal(await places.getByRole('option', { name: 'A directory of the server' }).count(), 0);
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
   });
