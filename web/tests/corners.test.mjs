@@ -49,10 +49,14 @@ describe('a terminal', () => {
     await page.keyboard.press('ControlOrMeta+`');
     await page.locator('.lamp.open').first().waitFor();
     await type("clear; printf '\\033[38;5;208mcoloured\\033[0m 漢字かな|\\n'; printf '%s\\n' '0123456789012345678|'");
-    const coloured = rows().locator('span', { hasText: 'coloured' }).last();
-    await coloured.waitFor();
+    // Looked for and measured in one go: the terminal makes its lines anew whenever something is written.
+    const coloured = await page.waitForFunction(() => {
+      const spans = [...document.querySelectorAll('.screen.shown .xterm-rows span')];
+      const span = spans.find((one) => one.textContent === 'coloured');
+      return span && getComputedStyle(span).color.match(/\d+/g)?.map(Number);
+    });
     // Colour 208 is rgb(255, 135, 0), made darker or lighter until it can be read on its ground.
-    const [red, green, blue] = (await coloured.evaluate((span) => getComputedStyle(span).color)).match(/\d+/g).map(Number);
+    const [red, green, blue] = await coloured.jsonValue();
     assert.ok(blue === 0 && Math.abs(red / green - 255 / 135) < 0.1, `${red} ${green} ${blue} is orange`);
     // Each of the four takes two cells: 8 + 1 + 4 × 2 + 1 are 18, where the line below has 20 narrow ones.
     await rows().getByText('0123456789012345678|').last().waitFor();

@@ -2,6 +2,8 @@
 // is seen in the preview, and nothing left behind. Run by scripts/test-web; skipped where this machine has no engine.
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import { engine } from './engine.mjs';
 import { makeUp } from './server.mjs';
@@ -24,6 +26,8 @@ HTTPServer(("127.0.0.1", 8000), Hello).serve_forever()
 const docker = await engine().catch((error) => ({ missing: error.message }));
 
 describe('with Docker', { skip: docker.missing ?? false }, () => {
+  // A server of this machine, for who may reach it.
+  let outside;
   let up;
   let person;
   let page;
@@ -33,7 +37,10 @@ describe('with Docker', { skip: docker.missing ?? false }, () => {
   let id;
 
   before(async () => {
-    up = await makeUp(['--driver', 'docker'], { DOCKER_HOST: docker.host });
+    outside = createServer((_, answer) => answer.end('Windy outside'));
+    await once(outside.listen(0, '127.0.0.1'), 'listening');
+    const reachable = `127.0.0.1:${outside.address().port}`;
+    up = await makeUp(['--driver', 'docker'], { DOCKER_HOST: docker.host, REEVE_WORKSPACES_REACHABLE: reachable });
     // A person at this server, not at the one of the other tests.
     Object.assign(process.env, { REEVE_URL: up.url, REEVE_DATA: up.data });
     const visits = await import('./visit.mjs');
@@ -48,6 +55,7 @@ describe('with Docker', { skip: docker.missing ?? false }, () => {
     await person?.close();
     await up?.stop();
     await docker.stop();
+    outside.close();
   });
 
   /** What the engine has of the workspace; spares are others. */
@@ -58,6 +66,16 @@ describe('with Docker', { skip: docker.missing ?? false }, () => {
   async function menu(name, item) {
     await row(name).getByRole('button', { name: `More for ${name}` }).click();
     await page.getByRole('menuitem', { name: item }).click();
+  }
+
+  async function remove(name) {
+    await person.go('/workspaces');
+    await menu(name, 'Delete');
+    await row(name).waitFor({ state: 'detached' });
+    await page.getByRole('tab', { name: /^Deleted/ }).click();
+    await menu(name, 'Remove for good…');
+    await page.getByRole('button', { name: 'Remove for good' }).click();
+    await row(name).waitFor({ state: 'detached' });
   }
 
   it('the printed link leads to a workspace that is one click away', async () => {
@@ -112,29 +130,34 @@ describe('with Docker', { skip: docker.missing ?? false }, () => {
     await files.getByText('server.py').waitFor();
   });
 
-  it('a new one is offered the network of each driver, and it is said why there is none', async () => {
+  it('a new one reaches what it was given to reach, and nothing else', async () => {
+    const asked = (port) => `no_proxy= NO_PROXY= python3 -c "import urllib.request as r; print(r.urlopen('http://127.0.0.1:${port}').read().decode())"\n`;
     await person.go('/workspaces');
     await page.getByRole('button', { name: 'New workspace' }).first().click();
     const dialog = page.getByRole('dialog', { name: 'New workspace' });
+    await dialog.getByText('Python', { exact: true }).click();
+    await dialog.getByRole('textbox', { name: 'Name' }).fill('outward');
     await dialog.getByRole('button', { name: /^Limits, network and isolation/ }).click();
-    const internet = dialog.getByRole('radio', { name: /^The public internet/ });
-    await dialog.getByText('The driver docker gives workspaces no way to the network').waitFor();
-    assert.ok(await internet.isDisabled());
-    await dialog.getByLabel('Held by').selectOption('namespace');
-    await internet.check();
     await dialog.getByLabel('Held by').selectOption('docker');
-    assert.ok(await dialog.getByRole('radio', { name: /^Nothing/ }).isChecked());
+    await dialog.getByRole('radio', { name: /^Named hosts/ }).check();
+    await dialog.getByRole('textbox', { name: 'Hosts' }).fill(`127.0.0.1:${outside.address().port}`);
     assert.deepEqual(await barriers(page), []);
-    await page.keyboard.press('Escape');
+    await dialog.getByRole('button', { name: 'Create and open' }).click();
+    await page.waitForURL((url) => /#\/workspaces\/wsp_/.test(url.href) && !url.href.includes(id));
+    await files.getByText('app.py').waitFor();
+    await page.keyboard.press('ControlOrMeta+`');
+    await page.locator('.lamp.open').first().waitFor();
+    await page.locator('.screen.shown .xterm').first().click();
+    await page.keyboard.type(asked(outside.address().port));
+    await screen('Windy outside').waitFor();
+    await page.keyboard.type(asked(outside.address().port + 1));
+    await screen('HTTP Error 403').waitFor();
+    await remove('outward');
+    await page.getByRole('tab', { name: /^All/ }).click();
   });
 
   it('removing it for good leaves nothing on the engine', async () => {
-    await menu('python', 'Delete');
-    await row('python').waitFor({ state: 'detached' });
-    await page.getByRole('tab', { name: /^Deleted/ }).click();
-    await menu('python', 'Remove for good…');
-    await page.getByRole('button', { name: 'Remove for good' }).click();
-    await row('python').waitFor({ state: 'detached' });
+    await remove('python');
     assert.deepEqual([on('ps', '--all'), on('volume', 'ls')], ['', ''], 'no container and no volume');
     assert.deepEqual(person.complaints, []);
   });

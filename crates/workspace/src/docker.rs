@@ -2,7 +2,7 @@
 //!
 //! What holds a workspace: the namespaces and the filter of system calls that the engine gives every container, no
 //! capabilities, no way to gain any, a user that is not root, a read-only system, control groups for memory, processor
-//! and processes, and a network with a loopback and nothing else. Its files are a named volume that outlives the
+//! and processes, and a network with a loopback and nothing else, unless it was given the way out of `crate::egress`. Its files are a named volume that outlives the
 //! container. The program inside is mounted read-only from this machine and is the container's first process; the
 //! engine's socket is never inside.
 
@@ -18,6 +18,7 @@ mod host;
 mod labels;
 mod layout;
 mod lifecycle;
+mod network;
 mod packing;
 mod readiness;
 mod seeding;
@@ -27,12 +28,13 @@ mod sweeping;
 mod usage;
 mod volumes;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use reeve_types::WorkspaceError;
+use reeve_types::{WorkspaceError, WorkspaceId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +67,8 @@ pub struct DockerOptions {
     pub prefix: String,
     /// Another runtime of containers that the engine knows, such as `runsc`.
     pub container_runtime: Option<String>,
+    /// Private addresses that an allow-list may name all the same: a mirror of packages in one's own network, for example.
+    pub reachable: Vec<SocketAddr>,
     /// How often workspaces whose disk has no end set by the kernel are measured.
     pub measure_every: Duration,
 }
@@ -79,6 +83,7 @@ impl DockerOptions {
             host: None,
             prefix: PREFIX.to_owned(),
             container_runtime: None,
+            reachable: Vec::new(),
             measure_every: MEASURE_EVERY,
         }
     }
@@ -123,8 +128,14 @@ impl DockerDriver {
         self.0.layout.installation()
     }
 
-    /// Ends the background work. Workspaces that run go on running, and are taken up by the next server.
+    /// How many connections of a workspace were refused since this server knows of it.
+    pub fn refused_connections(&self, workspace: &WorkspaceId) -> u64 {
+        self.0.workspaces.get(workspace).refused_connections()
+    }
+
+    /// Ends the background work, and the ways to the network with it. Workspaces that run go on running, and are taken up by the next server.
     pub async fn close(&self) {
         self.0.background.cancel();
+        self.0.workspaces.close_ways().await;
     }
 }

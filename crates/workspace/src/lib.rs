@@ -6,7 +6,9 @@
 mod archive;
 pub mod client;
 pub mod docker;
+mod egress;
 pub mod namespace;
+mod process;
 pub mod templates;
 
 pub use client::RuntimeClient;

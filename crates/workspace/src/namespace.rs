@@ -11,7 +11,6 @@ mod claims;
 mod copying;
 mod disk;
 mod driver;
-mod egress;
 mod failure;
 mod filter;
 mod host_directory;
@@ -20,7 +19,6 @@ mod kind;
 mod layout;
 mod lifecycle;
 mod packing;
-mod process;
 mod programs;
 mod readiness;
 mod record;
@@ -38,7 +36,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reeve_types::workspace::Egress;
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 use tokio::sync::Semaphore;
 
@@ -55,11 +52,6 @@ pub use system::{Toolchain, find_toolchains};
 
 /// How many boxes are laid out or started at the same time; more would only take turns.
 const AT_ONCE: usize = 8;
-
-/// Refuses a way to the network that names a host which is none.
-pub(crate) fn check_allow_list(egress: &Egress) -> Result<(), WorkspaceError> {
-    egress::Rules::new(egress, &[]).map(drop)
-}
 
 /// Settings of the driver.
 #[derive(Debug, Clone)]

@@ -173,6 +173,7 @@ async fn open_docker(
     let options = DockerOptions {
         host: config.docker_host.clone(),
         container_runtime: config.docker_runtime.clone(),
+        reachable: config.reachable.clone(),
         ..DockerOptions::new(root.join(DriverKind::Docker.as_str()), runtime, templates.clone())
     };
     DockerDriver::open(options).await.context("workspaces cannot be held with Docker")

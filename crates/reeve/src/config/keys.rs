@@ -238,7 +238,7 @@ keys! {
         "Whether whoever makes a workspace may say what it reaches over the network; otherwise its template says.";
     "workspaces.reachable", TextList, [], "",
         "What workspaces whose network allows it may reach although it lies in a private network: `IP:PORT` each, a mirror \
-         of packages for example. With the driver `namespace`.";
+         of packages for example.";
     "workspaces.strict_exec", Switch, [], "false",
         "Whether the guide's lines for a shell are refused (400 `command_blocked`) that hold `;`, `&`, a pipe, a redirection \
          or a substitution. The workspace is the boundary with and without it.";

@@ -1,6 +1,6 @@
 //! What can be asked for, and what cannot.
 
-use reeve_types::workspace::{Egress, WorkspaceSpec};
+use reeve_types::workspace::WorkspaceSpec;
 use reeve_types::{ProblemCode, WorkspaceError};
 
 use super::Inner;
@@ -8,9 +8,6 @@ use crate::templates::Template;
 
 /// Longest name and value of an environment variable, in bytes.
 const VARIABLE_BYTES_MAX: (usize, usize) = (128, 32 * 1024);
-
-/// Why a container reaches nothing: it is made without a network.
-pub(super) const WITHOUT_NETWORK: &str = "the driver `docker` gives workspaces no way to the network";
 
 /// Refuses what cannot be made as it was asked for.
 pub(super) fn check(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
@@ -33,12 +30,7 @@ pub(super) fn check(spec: &WorkspaceSpec) -> Result<(), WorkspaceError> {
     if limits.disk_bytes < 1 << 20 || limits.disk_bytes > 16 << 40 {
         return wrong("a workspace's disk measures 1 MiB to 16 TiB".into());
     }
-    match spec.egress {
-        Egress::None => Ok(()),
-        Egress::Allow { .. } | Egress::Public => {
-            wrong(format!("{WITHOUT_NETWORK}; use the driver `namespace`, or ask for none"))
-        }
-    }
+    Ok(())
 }
 
 fn wrong(said: String) -> Result<(), WorkspaceError> {

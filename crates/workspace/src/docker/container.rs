@@ -6,7 +6,7 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountBindOptions, MountType,
     ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use reeve_types::workspace::WorkspaceSpec;
+use reeve_types::workspace::{Egress, WorkspaceSpec};
 use reeve_types::{Digest, WorkspaceError};
 
 use super::about::About;
@@ -14,6 +14,7 @@ use super::labels::{self, Names, Role};
 use super::volumes::Files;
 use super::{Inner, asking};
 use crate::client::RuntimeToken;
+use crate::egress;
 use crate::templates::Template;
 
 /// Where the program inside is seen.
@@ -25,7 +26,7 @@ pub(super) const HOME_INSIDE: &str = "/home/reeve";
 /// Where the sockets are seen.
 const SOCKETS_INSIDE: &str = "/run/reeve";
 /// The variable that hands the token over.
-const TOKEN: &str = "REEVE_RUNTIME_TOKEN";
+pub(super) const TOKEN: &str = "REEVE_RUNTIME_TOKEN";
 /// The user inside.
 const INSIDE_UID: u32 = 1000;
 /// How long the program inside has to end, in seconds, before it is killed.
@@ -84,7 +85,7 @@ impl Inner {
             stop_signal: Some("SIGTERM".to_owned()),
             stop_timeout: Some(GRACE_SECONDS.into()),
             healthcheck: Some(no_healthcheck()),
-            labels: Some([(labels::DISK_BYTES.to_owned(), spec.limits.disk_bytes.to_string())].into()),
+            labels: Some(decided(spec)),
             host_config: Some(HostConfig {
                 mounts: Some(self.mounts(spec, files)),
                 runtime: self.options.container_runtime.clone(),
@@ -119,7 +120,7 @@ impl Inner {
 }
 
 /// Everything that keeps a container of ours in: no capabilities, no way to gain any, a read-only system, no network but
-/// its own loopback. The engine's own filter of system calls stays as it is.
+/// its own loopback (whoever may reach more has a proxy there). The engine's own filter of system calls stays as it is.
 pub(super) fn confined() -> HostConfig {
     HostConfig {
         network_mode: Some("none".to_owned()),
@@ -136,6 +137,15 @@ pub(super) fn confined() -> HostConfig {
         }),
         ..HostConfig::default()
     }
+}
+
+/// Labels that say what the engine itself is not asked for; with them a container of another shape is another one.
+fn decided(spec: &WorkspaceSpec) -> HashMap<String, String> {
+    let mut labels = HashMap::from([(labels::DISK_BYTES.to_owned(), spec.limits.disk_bytes.to_string())]);
+    if spec.egress != Egress::None {
+        labels.insert(labels::EGRESS.to_owned(), serde_json::json!(spec.egress).to_string());
+    }
+    labels
 }
 
 fn limited(spec: &WorkspaceSpec, about: &About) -> HostConfig {
@@ -204,7 +214,9 @@ fn variables(spec: &WorkspaceSpec, template: &Template) -> Vec<String> {
         ("PYTHONUNBUFFERED", "1"),
     ];
     let own = [("HOME", HOME_INSIDE), ("USER", "reeve"), ("LOGNAME", "reeve")];
+    let proxy: Vec<_> = (spec.egress != Egress::None).then(egress::variables).into_iter().flatten().collect();
     let mut all: BTreeMap<&str, &str> = usual.into();
+    all.extend(proxy.iter().map(|(name, value)| (*name, value.as_str())));
     all.extend(template.env.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.extend(spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     all.retain(|name, _| !name.starts_with("REEVE_"));

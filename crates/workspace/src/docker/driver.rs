@@ -14,7 +14,7 @@ use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsag
 use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId};
 
 use super::labels::{self, Role};
-use super::{DockerDriver, Inner, asking, readiness};
+use super::{DockerDriver, Inner, readiness};
 
 /// How long a program that was started earlier may take to answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ impl WorkspaceDriver for DockerDriver {
     }
 
     fn without_network(&self) -> Option<&'static str> {
-        Some(asking::WITHOUT_NETWORK)
+        self.0.without_network()
     }
 
     fn create(&self, spec: Permitted<WorkspaceSpec>) -> Answer<'_, ()> {

@@ -1,11 +1,13 @@
 //! What the server keeps in mind of each workspace. Everything here can be forgotten: the engine knows it too.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reeve_types::WorkspaceId;
 
+use super::network::Way;
 use crate::client::RuntimeClient;
 
 /// A size counts for this many times as long as it took to measure it, so measuring never takes much of anything.
@@ -18,6 +20,9 @@ const COUNTS_AT_MOST: Duration = Duration::from_secs(60);
 pub(super) struct Held {
     /// One change after another.
     pub(super) busy: tokio::sync::Mutex<()>,
+    /// Its way to the network, if it has one and runs.
+    pub(super) way: tokio::sync::Mutex<Option<Way>>,
+    refused: Arc<AtomicU64>,
     kept: Mutex<Kept>,
 }
 
@@ -47,9 +52,25 @@ impl Held {
         self.kept().client = Some(Arc::clone(client));
     }
 
-    /// It runs no longer.
-    pub(super) fn drop_client(&self) {
+    /// It runs no longer: nothing leads in, nothing leads out.
+    pub(super) async fn note_ended(&self) {
         self.kept().client = None;
+        self.close_way().await;
+    }
+
+    async fn close_way(&self) {
+        if let Some(way) = self.way.lock().await.take() {
+            way.close().await;
+        }
+    }
+
+    /// Where its proxy counts what it refuses.
+    pub(super) fn refusals(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.refused)
+    }
+
+    pub(super) fn refused_connections(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// It was started just now.
@@ -81,6 +102,17 @@ impl Workspaces {
     pub(super) fn get(&self, workspace: &WorkspaceId) -> Arc<Held> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(workspace.clone()).or_default())
+    }
+
+    /// Ends every way to the network, with all that goes through it.
+    pub(super) async fn close_ways(&self) {
+        let all: Vec<Arc<Held>> = {
+            let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.values().map(Arc::clone).collect()
+        };
+        for held in all {
+            held.close_way().await;
+        }
     }
 
     pub(super) fn forget(&self, workspace: &WorkspaceId) {

@@ -29,6 +29,8 @@ pub(super) const SHAPE: &str = "reeve.shape";
 pub(super) const DISK: &str = "reeve.disk";
 /// Which snapshot a volume is.
 pub(super) const SNAPSHOT: &str = "reeve.snapshot";
+/// What the workspace may reach, as JSON.
+pub(super) const EGRESS: &str = "reeve.egress";
 /// How many bytes the files may take.
 pub(super) const DISK_BYTES: &str = "reeve.disk_bytes";
 

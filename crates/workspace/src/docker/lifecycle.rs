@@ -40,6 +40,8 @@ pub(super) struct Seen {
     pub(super) shape: String,
     /// How much its files may take, in bytes.
     pub(super) disk_limit: Option<u64>,
+    /// What it may reach.
+    pub(super) egress: Egress,
 }
 
 impl Inner {
@@ -60,6 +62,7 @@ impl Inner {
                 running: matches!(state.as_deref(), Some("running" | "paused" | "restarting")),
                 shape: labels.get(labels::SHAPE).cloned().unwrap_or_default(),
                 disk_limit: labels.get(labels::DISK_BYTES).and_then(|bytes| bytes.parse().ok()),
+                egress: labels.get(labels::EGRESS).and_then(|told| serde_json::from_str(told).ok()).unwrap_or_default(),
             })
         });
         Ok(seen.collect())
@@ -83,6 +86,7 @@ impl Inner {
         let image = asking::image_of(template)?;
         let seeds = seeding::pack(&template.files, container::owner())?;
         let known = self.engine.reach().await?;
+        self.check_egress(&known, &spec.egress)?;
         let held = self.workspaces.get(&spec.id);
         let _busy = held.busy.lock().await;
         if self.layout.is_complete(&spec.id) {
@@ -146,6 +150,7 @@ impl Inner {
     pub(super) async fn start(&self, spec: WorkspaceSpec) -> Result<Isolation, WorkspaceError> {
         asking::check(&spec)?;
         let known = self.engine.reach().await?;
+        self.check_egress(&known, &spec.egress)?;
         let held = self.workspaces.get(&spec.id);
         let _busy = held.busy.lock().await;
         let files = self.files_of(&known, &spec.id).await?;
@@ -159,10 +164,11 @@ impl Inner {
             && let Ok(client) = self.client(&known, &spec.id, &seen.id).await
             && let Ok(health) = client.health(ANSWERS_AGAIN_WITHIN).await
         {
+            self.open_way(&known, &held, &spec.id, &seen.id, &spec.egress).await?;
             held.keep_client(&client);
             return Ok(self.told(&known, &spec, &files.disk, health));
         }
-        held.drop_client();
+        held.note_ended().await;
         let _turn = self.turn().await?;
         let id = match there {
             Some(seen) => {
@@ -176,7 +182,12 @@ impl Inner {
         let started = known.docker.start_container(&id, None::<StartContainerOptions>).await;
         started.map_err(|error| known.failed(format!("start {}", spec.id), &error))?;
         let client = self.client(&known, &spec.id, &id).await?;
-        match self.first_answer(&known, &id, &client).await {
+        let answered = async {
+            let health = self.first_answer(&known, &id, &client).await?;
+            self.open_way(&known, &held, &spec.id, &id, &spec.egress).await?;
+            Ok(health)
+        };
+        match answered.await {
             Ok(health) => {
                 held.keep_client(&client);
                 held.note_started();
@@ -278,6 +289,9 @@ impl Inner {
         match self.find(&known, workspace).await? {
             Some(seen) if seen.running => {
                 let client = self.client(&known, workspace, &seen.id).await?;
+                if let Err(error) = self.open_way(&known, &held, workspace, &seen.id, &seen.egress).await {
+                    tracing::warn!(%workspace, %error, "a workspace lost its way to the network; restart it");
+                }
                 held.keep_client(&client);
                 Ok(client)
             }
@@ -302,7 +316,7 @@ impl Inner {
             None if self.layout.is_complete(workspace) => {}
             None => return Err(unknown(workspace)),
         }
-        held.drop_client();
+        held.note_ended().await;
         let sockets = self.layout.sockets(workspace);
         aside(move || sockets::remove(&sockets)).await
     }
@@ -324,7 +338,7 @@ impl Inner {
         if let Some(seen) = self.find(&known, workspace).await? {
             self.stop(&known, &seen).await?;
         }
-        held.drop_client();
+        held.note_ended().await;
         self.remove_container(&known, workspace).await?;
         let sockets = self.layout.sockets(workspace);
         aside(move || sockets::remove(&sockets)).await
@@ -335,7 +349,7 @@ impl Inner {
         let known = self.engine.reach().await?;
         let held = self.workspaces.get(workspace);
         let _busy = held.busy.lock().await;
-        held.drop_client();
+        held.note_ended().await;
         self.remove_all(&known, workspace).await?;
         self.workspaces.forget(workspace);
         Ok(())

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use reeve_types::{WorkspaceError, WorkspaceId};
 
-use super::egress::Proxy;
 use super::failure::cannot;
 use super::layout::Layout;
-use super::process::ProcessMark;
 use super::record::{Processes, Record};
 use crate::client::{RuntimeClient, RuntimeToken};
+use crate::egress::Proxy;
+use crate::process::ProcessMark;
 
 /// A measured size is believed for so many times as long as measuring took: looking often must not cost much.
 const BELIEVED_TIMES: u32 = 20;

@@ -18,11 +18,11 @@ use rustix::fs::MemfdFlags;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use super::egress::PROXY_INSIDE;
 use super::failure::cannot;
-use super::process::{self, ProcessMark};
 use super::system::{RUNTIME_INSIDE, System};
 use crate::client::{RuntimeClient, RuntimeHealth, RuntimeToken};
+use crate::egress;
+use crate::process::{self, ProcessMark};
 
 /// The user inside.
 pub(super) const INSIDE_UID: u32 = 1000;
@@ -223,13 +223,7 @@ impl Jail<'_> {
             ("SHELL".into(), "/bin/bash".into()),
         ];
         if self.egress {
-            let proxy = format!("http://{PROXY_INSIDE}");
-            for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
-                all.push((name.into(), proxy.clone()));
-            }
-            for name in ["no_proxy", "NO_PROXY"] {
-                all.push((name.into(), "localhost,127.0.0.1,::1".into()));
-            }
+            all.extend(egress::variables().map(|(name, value)| (name.to_owned(), value)));
         }
         all.extend(self.environment.iter().filter(|(name, _)| !name.starts_with("REEVE_")).cloned());
         all.push(("HOME".into(), "/home/reeve".into()));

@@ -8,15 +8,16 @@ use reeve_types::{ProblemCode, WorkspaceError, WorkspaceId, WorkspaceLimits};
 use rustix::process::Signal;
 
 use super::boxes::Held;
-use super::egress::{self, Proxy, Rules};
 use super::failure::{aside, cannot, resting};
 use super::host_directory::{Doorkeeper, Opened, Owner};
 use super::jail::Jail;
 use super::kind::Kind;
-use super::process::ProcessMark;
 use super::record::{Processes, Record};
-use super::{Inner, disk, process, removing};
+use super::{Inner, disk, removing};
 use crate::client::RuntimeToken;
+use crate::egress::{self, Proxy, Rules};
+use crate::process;
+use crate::process::ProcessMark;
 use crate::templates::{SeedFile, Template};
 
 /// How long processes have to end by themselves.
@@ -248,9 +249,7 @@ impl Inner {
 
     /// Why no workspace here has a way to the network.
     pub(super) fn without_network(&self) -> Option<&'static str> {
-        const ROOT_ONLY: &str = "a workspace reaches the network only when Reeve runs as root, because its proxy listens \
-                                 inside the workspace";
-        (!self.layout.as_root).then_some(ROOT_ONLY)
+        (!self.layout.as_root).then_some(egress::ROOT_ONLY)
     }
 
     /// Ends the processes of a box: asks if there is time, then insists.

@@ -9,7 +9,7 @@ use std::path::Path;
 use reeve_types::workspace::{Isolation, WorkspaceSpec};
 use serde::{Deserialize, Serialize};
 
-use super::process::ProcessMark;
+use crate::process::ProcessMark;
 
 /// One box.
 #[derive(Debug, Clone, Serialize, Deserialize)]

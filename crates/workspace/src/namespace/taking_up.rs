@@ -10,9 +10,10 @@ use super::boxes::Held;
 use super::claims::CLAIM;
 use super::failure::{aside, cannot};
 use super::lifecycle::ENDS_WHEN_KILLED;
-use super::process::ProcessMark;
 use super::record::Record;
-use super::{NamespaceDriver, disk, jail, process, removing, system};
+use super::{NamespaceDriver, disk, jail, removing, system};
+use crate::process;
+use crate::process::ProcessMark;
 
 impl NamespaceDriver {
     /// Takes up what an earlier server left: boxes that run go on, half-made and half-removed ones go.

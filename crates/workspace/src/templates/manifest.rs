@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{FILES, MANIFEST, SEED_BYTES_MAX, SEED_FILES_MAX, SeedFile, Template, TemplateError};
-use crate::namespace::check_allow_list;
+use crate::egress::check_list;
 
 /// What is typed in `template.toml`.
 #[derive(Debug, Deserialize)]
@@ -107,7 +107,7 @@ fn check_hosts(egress: &Egress) -> Result<(), String> {
     if *egress == (Egress::Allow { hosts: Vec::new() }) {
         return Err("`egress.hosts` is empty; name hosts, or leave `egress` out".to_owned());
     }
-    check_allow_list(egress).map_err(|error| error.message)
+    check_list(egress).map_err(|error| error.message)
 }
 
 /// Reads every template below a directory.

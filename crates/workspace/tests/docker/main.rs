@@ -12,6 +12,8 @@ mod boundary;
 #[path = "../it/contract.rs"]
 mod contract;
 mod daemon;
+#[path = "../it/egress.rs"]
+mod egress;
 mod engine_away;
 #[path = "../it/escapes.rs"]
 mod escapes;

@@ -1,6 +1,7 @@
 //! What a test stands on: an engine of its own with the image of the template `base`, and the driver over it.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use bollard::Docker;
 use bollard::models::ContainerSummary;
@@ -41,6 +42,11 @@ impl Stage {
     /// With Python inside, for what is tried by programs.
     pub(crate) async fn with_python() -> Self {
         Self::on(With::Python, serde_json::json!({}), |_| {}).await
+    }
+
+    /// With Python inside, whose allow-lists may name these addresses of this machine.
+    pub(crate) async fn reaching(addresses: &[SocketAddr]) -> Self {
+        Self::on(With::Python, serde_json::json!({}), |options| options.reachable = addresses.to_vec()).await
     }
 
     /// On an engine with settings of its own.

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::actor::{Actor, spec, until};
-use crate::contract::Ground as _;
+use crate::contract::Ground;
 use crate::stage::Stage;
 
 /// A server of this machine that answers every request with its own words, and every other line with an echo.
@@ -67,7 +67,7 @@ async fn tunnel(actor: &Actor<'_>, id: &WorkspaceId, to: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_on_the_list_is_reached_and_nothing_else() {
     let (listed, unlisted) = (server("listed").await, server("unlisted").await);
-    let stage = Stage::with(|options| options.reachable = vec![listed]).await;
+    let stage = Stage::reaching(&[listed]).await;
     let actor = stage.actor();
     let spec = allowing(&[listed.to_string(), "169.254.169.254".to_owned(), format!("localhost:{}", unlisted.port())]);
     let isolation = actor.begin(&spec).await;
@@ -96,7 +96,7 @@ async fn what_is_on_the_list_is_reached_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_public_is_nothing_private() {
     let private = server("private").await;
-    let stage = Stage::with(|options| options.reachable = vec![private]).await;
+    let stage = Stage::reaching(&[private]).await;
     let (actor, spec) = (stage.actor(), WorkspaceSpec { egress: Egress::Public, ..spec() });
     assert_eq!(actor.begin(&spec).await.network, "public");
     for address in [private.to_string(), format!("localhost:{}", private.port()), "10.0.0.1".into(), "[fd00::1]".into()]
@@ -109,7 +109,7 @@ async fn everything_public_is_nothing_private() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_way_outlasts_suspension_and_the_server_and_changes_with_the_list() {
     let (first, second) = (server("first").await, server("second").await);
-    let stage = Stage::with(|options| options.reachable = vec![first, second]).await;
+    let stage = Stage::reaching(&[first, second]).await;
     let (actor, spec) = (stage.actor(), allowing(&[first.to_string()]));
     actor.begin(&spec).await;
     actor.suspend(&spec.id).await.expect("suspended");
@@ -126,7 +126,7 @@ async fn the_way_outlasts_suspension_and_the_server_and_changes_with_the_list() 
 async fn a_tunnel_ends_with_the_workspace() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
     let address = listener.local_addr().expect("an address");
-    let stage = Stage::with(|options| options.reachable = vec![address]).await;
+    let stage = Stage::reaching(&[address]).await;
     let (actor, spec) = (stage.actor(), allowing(&[address.to_string()]));
     actor.begin(&spec).await;
     let program = format!(
@@ -149,13 +149,13 @@ async fn a_list_that_makes_no_sense_is_refused_before_anything_is_made() {
         let refused = actor.create(&allowing(&[host.to_owned()])).await.expect_err(host);
         assert_eq!(refused.code, ProblemCode::BadRequest, "{host}");
     }
-    until("nothing was made", async || stage.traces().is_empty()).await;
+    until("nothing was made", async || Ground::traces(&stage).await.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_server_opens_the_way_again() {
     let listed = server("listed").await;
-    let stage = Stage::with(|options| options.reachable = vec![listed]).await;
+    let stage = Stage::reaching(&[listed]).await;
     let spec = allowing(&[listed.to_string()]);
     stage.actor().begin(&spec).await;
     // The listener inside belongs to the server and goes with it.

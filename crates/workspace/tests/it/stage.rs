@@ -1,5 +1,6 @@
 //! What a test of the driver `namespace` stands on: the driver over a directory of its own, cleared when the test ends.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -49,6 +50,11 @@ impl Stage {
         change(&mut options);
         let driver = NamespaceDriver::open(options.clone()).await.expect("the driver opens");
         Self { driver, options, root }
+    }
+
+    /// One whose allow-lists may name these addresses of this machine.
+    pub(crate) async fn reaching(addresses: &[SocketAddr]) -> Self {
+        Self::with(|options| options.reachable = addresses.to_vec()).await
     }
 
     pub(crate) fn actor(&self) -> Actor<'_> {

@@ -47,7 +47,7 @@ const HOP_BY_HOP: [&str; 9] = [
 type Body = BoxBody<Bytes, hyper::Error>;
 
 /// The proxy of one workspace; it ends when it is dropped, with everything that goes through it.
-pub(in crate::namespace) struct Proxy {
+pub(crate) struct Proxy {
     accepting: tokio::task::JoinHandle<()>,
     closing: CancellationToken,
 }
@@ -69,7 +69,7 @@ struct Way {
 
 impl Proxy {
     /// Serves whoever connects to `listener`, which is inside the workspace.
-    pub(in crate::namespace) fn open(
+    pub(crate) fn open(
         workspace: WorkspaceId,
         listener: std::net::TcpListener,
         rules: Rules,
@@ -84,7 +84,7 @@ impl Proxy {
     }
 
     /// Ends it, and answers when the place where it listened is free.
-    pub(in crate::namespace) async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.accepting.abort();
         // It was broken off, as it should be.
         let _broken_off = (&mut self.accepting).await;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A process, told apart from later ones with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProcessMark {
+pub(crate) struct ProcessMark {
     pid: i32,
     /// When it began, in clock ticks since boot.
     began: u64,
@@ -16,31 +16,38 @@ pub(super) struct ProcessMark {
 
 impl ProcessMark {
     /// The process that has this number now.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         let pid = i32::try_from(pid).ok()?;
         let (began, _) = look(pid)?;
         Some(Self { pid, began })
     }
 
     /// Whether it still runs. One that has ended and waits to be collected does not.
-    pub(super) fn runs(self) -> bool {
+    pub(crate) fn runs(self) -> bool {
         look(self.pid).is_some_and(|(began, ended)| began == self.began && !ended)
     }
 
     /// Its number.
-    pub(super) fn pid(self) -> i32 {
+    pub(crate) fn pid(self) -> i32 {
         self.pid
     }
 
+    /// Whether its environment, when it was started, held a variable with exactly this value.
+    pub(crate) fn was_given(self, variable: &str, value: &str) -> bool {
+        let wanted = format!("{variable}={value}");
+        let environment = std::fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
+        self.runs() && environment.split(|byte| *byte == 0).any(|one| one == wanted.as_bytes())
+    }
+
     /// Sends it a signal. A later process with the same number never gets it.
-    pub(super) fn signal(self, signal: Signal) {
+    pub(crate) fn signal(self, signal: Signal) {
         let Some(handle) = self.handle() else { return };
         // Not there any more is what was wanted.
         let _gone = rustix::process::pidfd_send_signal(&handle, signal);
     }
 
     /// Waits until it has ended; tells whether it has.
-    pub(super) async fn ended_within(self, time: Duration) -> bool {
+    pub(crate) async fn ended_within(self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut pause = Duration::from_micros(500);
         while self.runs() {
@@ -72,7 +79,7 @@ fn look(pid: i32) -> Option<(u64, bool)> {
 
 /// Processes whose environment, when they were started, held a variable with a value that begins with `prefix`; with what
 /// follows the prefix.
-pub(super) fn marked(variable: &str, prefix: &str) -> Vec<(String, ProcessMark)> {
+pub(crate) fn marked(variable: &str, prefix: &str) -> Vec<(String, ProcessMark)> {
     let wanted = format!("{variable}={prefix}");
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -88,7 +95,7 @@ pub(super) fn marked(variable: &str, prefix: &str) -> Vec<(String, ProcessMark)>
 }
 
 /// The children of a process, as the kernel tells them.
-pub(super) fn children(pid: i32) -> Vec<u32> {
+pub(crate) fn children(pid: i32) -> Vec<u32> {
     let told = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     told.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
@@ -99,9 +106,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_is_known_by_more_than_its_number() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("a process");
+        let mut child =
+            std::process::Command::new("sleep").arg("60").env("REEVE_WORD", "kept").spawn().expect("a process");
         let mark = ProcessMark::of(child.id()).expect("a mark");
         assert!(mark.runs());
+        assert!(mark.was_given("REEVE_WORD", "kept") && !mark.was_given("REEVE_WORD", "kep"));
         assert!(
             !ProcessMark { began: mark.began + 1, ..mark }.runs(),
             "a later process with its number is another one"

@@ -14,7 +14,7 @@ const HOSTS_MAX: usize = 500;
 
 /// What one workspace may reach.
 #[derive(Debug, Clone)]
-pub(in crate::namespace) struct Rules {
+pub(crate) struct Rules {
     /// Nothing stands for every public host.
     hosts: Option<Vec<Host>>,
     reachable: Vec<SocketAddr>,
@@ -31,7 +31,7 @@ struct Host {
 
 impl Rules {
     /// Reads what was asked for. `reachable` are private addresses that an allow-list may reach all the same.
-    pub(in crate::namespace) fn new(egress: &Egress, reachable: &[SocketAddr]) -> Result<Self, WorkspaceError> {
+    pub(crate) fn new(egress: &Egress, reachable: &[SocketAddr]) -> Result<Self, WorkspaceError> {
         let hosts = match egress {
             Egress::None => Some(Vec::new()),
             Egress::Public => None,
