@@ -19,7 +19,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::config::OtelConfig;
+use crate::config::{OtelConfig, Sampling};
 use post::{Mailbag, Postman};
 pub(crate) use requests::traced;
 
@@ -27,8 +27,6 @@ pub(crate) use requests::traced;
 const POST_WITHIN: Duration = Duration::from_secs(10);
 /// How long it may take to be connected to.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
-/// Where collectors take traces, below the endpoint.
-const TRACES_PATH: &str = "/v1/traces";
 
 /// Spans on their way to a collector.
 pub(crate) struct Telemetry {
@@ -40,7 +38,6 @@ pub(crate) struct Telemetry {
 impl Telemetry {
     /// Begins to carry spans. Nothing waits for the collector, now or later. Must be called inside the runtime.
     pub(crate) fn start(config: &OtelConfig) -> anyhow::Result<Self> {
-        let url = traces_url(&config.endpoint);
         let client = reqwest::Client::builder()
             .timeout(POST_WITHIN)
             .connect_timeout(CONNECT_WITHIN)
@@ -50,7 +47,7 @@ impl Telemetry {
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(url)
+            .with_endpoint(config.endpoint.as_str())
             .with_timeout(POST_WITHIN)
             .build()?;
         let resource = resource(&config.service_name);
@@ -58,7 +55,7 @@ impl Telemetry {
         let (bag, postman) = Mailbag::begin(exporter, place(&config.endpoint));
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(config.sample_rate))))
+            .with_sampler(sampler(config.sampling))
             .with_span_processor(bag)
             .build();
         Ok(Self { tracer: provider.tracer("reeve"), provider, postman })
@@ -108,9 +105,9 @@ fn resource(service_name: &str) -> Resource {
         .build()
 }
 
-fn traces_url(endpoint: &str) -> String {
-    let endpoint = endpoint.trim_end_matches('/');
-    if endpoint.ends_with(TRACES_PATH) { endpoint.to_owned() } else { format!("{endpoint}{TRACES_PATH}") }
+fn sampler(sampling: Sampling) -> Sampler {
+    let here = Sampler::TraceIdRatioBased(sampling.part);
+    if sampling.caller_decides { Sampler::ParentBased(Box::new(here)) } else { here }
 }
 
 /// The collector as log lines name it: an address may hold a password.
@@ -129,10 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_may_end_as_it_likes() {
-        for endpoint in ["http://c:4318", "http://c:4318/", "http://c:4318/v1/traces"] {
-            assert_eq!(traces_url(endpoint), "http://c:4318/v1/traces");
-        }
+    fn a_collector_is_named_without_its_password() {
         assert_eq!(place("https://user:hush@tempo.example:443/x?y"), "https://tempo.example");
     }
 }

@@ -1,5 +1,6 @@
 //! From what was typed to what holds.
 
+mod otel;
 mod workspaces;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,7 +17,7 @@ use super::layers::{Flag, Raw, Setting, Settings, Source};
 use super::surroundings::Surroundings;
 use super::{
     ApprovalConfig, ClientConfig, Config, ConfigError, ConfigErrors, IdentityConfig, LogConfig, LogFormat,
-    NotifyConfig, OtelConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, StreamsConfig, VerifyConfig,
+    NotifyConfig, Provider, SessionsConfig, ShutdownConfig, SmtpConfig, StreamsConfig, VerifyConfig,
 };
 
 /// The port where nobody says otherwise.
@@ -433,16 +434,6 @@ impl Check<'_> {
             }
         };
         LogConfig { level, format }
-    }
-
-    fn otel(&mut self) -> Option<OtelConfig> {
-        let enabled = self.switch("otel.enabled");
-        let config = OtelConfig {
-            endpoint: self.url("otel.endpoint").unwrap_or_else(|| "http://localhost:4318".to_owned()),
-            service_name: self.text("otel.service_name").unwrap_or_else(|| "reeve".to_owned()),
-            sample_rate: self.fraction("otel.sample_rate", 1.0),
-        };
-        enabled.then_some(config)
     }
 
     fn client(&mut self, listen: &[SocketAddr]) -> ClientConfig {

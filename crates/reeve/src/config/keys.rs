@@ -260,12 +260,19 @@ keys! {
         "`text` for people, `json` for programs.";
     "otel.enabled", Switch, ["AEGIS_OTEL_ENABLED"], "false",
         "Whether traces are sent to a collector: see docs/telemetry.md.";
+    "otel.disabled", Switch, ["OTEL_SDK_DISABLED"], "false",
+        "Switches traces off, whatever else is set.";
     "otel.endpoint", Url, ["AEGIS_OTEL_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"], "http://localhost:4318",
         "Where the collector takes OTLP over HTTP; `/v1/traces` is added.";
+    "otel.traces_endpoint", Url, ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"], "",
+        "The whole address for traces, to which nothing is added. It comes before `otel.endpoint`.";
     "otel.service_name", Text, ["AEGIS_OTEL_SERVICE_NAME", "OTEL_SERVICE_NAME"], "reeve",
         "What this server is called in traces.";
-    "otel.sample_rate", Fraction, ["AEGIS_OTEL_SAMPLE_RATE"], "1.0",
+    "otel.sample_rate", Fraction, ["AEGIS_OTEL_SAMPLE_RATE", "OTEL_TRACES_SAMPLER_ARG"], "1.0",
         "Which part of the traces that begin here is sent. A caller's own trace is sent when the caller says so.";
+    "otel.sampler", Text, ["OTEL_TRACES_SAMPLER"], "parentbased_traceidratio",
+        "How traces are chosen, by the standard's names: `always_on`, `always_off`, `traceidratio` (of every trace, whatever its \
+         caller says), and the same with `parentbased_`, where a caller's word comes first.";
     "server", Url, ["HELPDESK_GATEWAY_URL", "HELPDESK_AUDIT_URL"], "the first listen address",
         "Which server the other commands talk to.";
     "api_key", Secret, ["HELPDESK_APPROVAL_KEY", "HELPDESK_CLIENT_API_KEY"], "the data directory's admin.token, on the same machine",

@@ -265,12 +265,21 @@ pub(crate) struct LogConfig {
 /// Where traces are sent.
 #[derive(Debug, Clone)]
 pub(crate) struct OtelConfig {
-    /// The collector; an `http` or `https` URL without a trailing slash. It may hold a password.
+    /// Where the collector takes traces; an `http` or `https` URL. It may hold a password.
     pub(crate) endpoint: String,
     /// What this server is called there.
     pub(crate) service_name: String,
-    /// Which part of the traces is sent, from 0 to 1.
-    pub(crate) sample_rate: f64,
+    /// Which traces are sent.
+    pub(crate) sampling: Sampling,
+}
+
+/// Which traces are sent, as `OTEL_TRACES_SAMPLER` names it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sampling {
+    /// Which part of them, from 0 to 1.
+    pub(crate) part: f64,
+    /// Whether a caller's word on its own trace comes first.
+    pub(crate) caller_decides: bool,
 }
 
 /// How commands reach the server.

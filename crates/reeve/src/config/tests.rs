@@ -93,6 +93,7 @@ fn every_variable_of_the_table_is_read() {
         ("mode", _) => "fix",
         ("identity.provider", _) => "keys",
         ("log.format", _) => "json",
+        ("otel.sampler", _) => "always_on",
         ("log.level", _) => "debug",
         ("workspaces.driver", _) => "docker",
         ("workspaces.reachable", _) => "10.0.0.1:3128",
@@ -293,13 +294,34 @@ fn traces_are_sent_only_when_somebody_says_so() {
     assert!(loaded("", &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://tempo:4318")]).otel.is_none());
     let on = ("AEGIS_OTEL_ENABLED", "true");
     let usual = loaded("", &[on]).otel.unwrap();
-    assert_eq!((usual.endpoint.as_str(), usual.service_name.as_str()), ("http://localhost:4318", "reeve"));
-    assert!((usual.sample_rate - 1.0).abs() < f64::EPSILON);
+    assert_eq!((usual.endpoint.as_str(), usual.service_name.as_str()), ("http://localhost:4318/v1/traces", "reeve"));
+    assert_eq!(usual.sampling, Sampling { part: 1.0, caller_decides: true });
+    assert!(loaded("", &[on, ("OTEL_SDK_DISABLED", "true")]).otel.is_none());
     let file = "[otel]\nenabled = true\nsample_rate = 0.25\n";
     let other = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://other:1");
     let both = loaded(file, &[other, ("AEGIS_OTEL_OTLP_ENDPOINT", "http://jaeger:4318/")]).otel.unwrap();
-    assert_eq!(both.endpoint, "http://jaeger:4318");
-    assert!((both.sample_rate - 0.25).abs() < f64::EPSILON);
+    assert_eq!(both.endpoint, "http://jaeger:4318/v1/traces");
+    assert_eq!(both.sampling, Sampling { part: 0.25, caller_decides: true });
+    for (name, endpoint, url) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/v1/traces", "http://c:4318/v1/traces"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:4318/otlp", "http://c:4318/otlp"),
+    ] {
+        assert_eq!(loaded("", &[on, ("AEGIS_OTEL_OTLP_ENDPOINT", ""), (name, endpoint)]).otel.unwrap().endpoint, url);
+    }
+    let half = ("OTEL_TRACES_SAMPLER_ARG", "0.5");
+    for (sampler, part, caller_decides) in [
+        ("always_on", 1.0, false),
+        ("always_off", 0.0, false),
+        ("traceidratio", 0.5, false),
+        ("parentbased_always_on", 1.0, true),
+        ("parentbased_always_off", 0.0, true),
+        ("parentbased_traceidratio", 0.5, true),
+    ] {
+        let sampling = loaded("", &[on, half, ("OTEL_TRACES_SAMPLER", sampler)]).otel.unwrap().sampling;
+        assert_eq!(sampling, Sampling { part, caller_decides }, "{sampler}");
+    }
+    let said = complaints("", &[on, ("OTEL_TRACES_SAMPLER", "jaeger_remote")]);
+    assert!(said.contains("`jaeger_remote` is not a sampler that Reeve has"), "{said}");
     for wrong in ["1.5", "-0.1", "NaN", "half"] {
         let said = complaints("", &[on, ("AEGIS_OTEL_SAMPLE_RATE", wrong)]);
         assert!(said.contains("is not a number from 0 to 1"), "{said}");
