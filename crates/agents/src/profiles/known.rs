@@ -43,6 +43,8 @@ fn claude() -> Profile {
 fn gemini() -> Profile {
     Profile {
         variable_prefixes: names(&["GEMINI_", "GOOGLE_"]),
+        // In a directory that nobody has called trusted it starts no server of tools, the gate's own among them.
+        fixed: fixed(&[("GEMINI_CLI_TRUST_WORKSPACE", "true")]),
         model: ModelVariables::usual(Speech::Gemini),
         ..profile("gemini", "Gemini CLI", &["gemini", "--acp"], "npm install -g @google/gemini-cli")
     }

@@ -486,9 +486,9 @@ fn real_model() -> RealModel {
     RealModel(child, port)
 }
 
-/// A whole turn of a real program in a workspace, unless it is not here. Answers the end of the turn.
+/// A server for a real program and the model that it is content with, unless the program is not here.
 #[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
-fn real_turn(agent: &str, program: &str, speech: &str) -> Option<Value> {
+fn real_home(agent: &str, program: &str, speech: &str) -> Option<(Home, RealModel)> {
     let installed: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/acp-agents");
     if !installed.join("node_modules/.bin").join(program).exists() || !Path::new("/usr/bin/node").exists() {
         println!("skipped: {program} or /usr/bin/node is not here; scripts/acp-agents installs the first");
@@ -497,7 +497,12 @@ fn real_turn(agent: &str, program: &str, speech: &str) -> Option<Value> {
     let installed = installed.canonicalize().expect("a path");
     let model = real_model();
     let text = format!("[agent.{agent}]\nmount = '{}'\n", installed.display());
-    let home = home_of(speech, &format!("http://127.0.0.1:{}", model.1), &text);
+    Some((home_of(speech, &format!("http://127.0.0.1:{}", model.1), &text), model))
+}
+
+/// A whole turn of a real program in a workspace, unless it is not here. Answers the end of the turn.
+fn real_turn(agent: &str, program: &str, speech: &str) -> Option<Value> {
+    let (home, _model) = real_home(agent, program, speech)?;
     let cleared = Cleared(&home);
     let server = home.start();
     let place = workspace(&server);
@@ -521,6 +526,46 @@ fn real_turn(agent: &str, program: &str, speech: &str) -> Option<Value> {
     assert!(told["offered"].as_array().is_some_and(|offered| !offered.is_empty()), "{told}");
     drop((server, cleared));
     Some(end)
+}
+
+/// A real program calls a tool of the gate, which is an act of its session with a record.
+fn real_call(agent: &str, program: &str, speech: &str) {
+    let Some((home, _model)) = real_home(agent, program, speech) else { return };
+    let cleared = Cleared(&home);
+    let server = home.start();
+    let place = workspace(&server);
+    let session = begin(&server, &place, agent);
+    prompt(&server, &session, "ask the gate, please");
+    let mut approved = 0;
+    let end = eventually(|| {
+        let all = events(&server, &session);
+        let waiting = all.iter().filter(|event| event["event"] == "tool_waiting").count();
+        if waiting > approved {
+            server.post(&format!("/api/v1/sessions/{session}/approve"), &json!({})).expect(200);
+            approved = waiting;
+        }
+        all.into_iter().find(|event| event["event"] == "turn_ended")
+    });
+    assert_eq!(end["end"], "completed", "{end}");
+    let said = said(&server, &session);
+    assert!(said.contains("127.0.0.1"), "its last word is what the tool answered: {said}");
+    let records = server.get(&format!("/api/v1/events?session_id={session}&tool_name=get_server_info")).expect(200);
+    let executed = &records[0];
+    assert_eq!((&executed["event_type"], &executed["principal"]["kind"]), (&json!("tool_execution"), &json!("agent")));
+    assert_eq!(executed["principal"]["id"], agent, "{executed}");
+    let linked = events(&server, &session).into_iter().filter(|event| event["record"] == executed["event_id"]).count();
+    assert!(linked > 0, "its call leads to the record: {:?}", events(&server, &session));
+    drop((server, cleared));
+}
+
+#[test]
+fn claude_code_calls_a_tool_of_the_gate() {
+    real_call("claude", "claude-agent-acp", "anthropic");
+}
+
+#[test]
+fn gemini_cli_calls_a_tool_of_the_gate() {
+    real_call("gemini", "gemini", "gemini");
 }
 
 #[test]
