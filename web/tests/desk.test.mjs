@@ -216,6 +216,44 @@ describe('the menus of the explorer', () => {
   });
 });
 
+describe('what a file was before', () => {
+  it('is in its history, compared with what it is, and restored', async () => {
+    await put('story.txt', 'the first\nends well\n');
+    await put('story.txt', 'the second\nends well\n');
+    await row('story.txt').waitFor();
+    await open('story.txt');
+    await text.getByText('the second').waitFor();
+    await menuOf('story.txt');
+    await item('History').click();
+    const history = page.getByRole('region', { name: 'history' });
+    await history.getByText('History of story.txt').waitFor();
+    assert.equal(await history.locator('.entry').count(), 1);
+    assert.deepEqual(await barriers(page), []);
+    await text.click();
+    await page.keyboard.press('ControlOrMeta+End');
+    await page.keyboard.type('not saved yet');
+    await history.locator('.entry').last().click();
+    const dialog = page.getByRole('dialog');
+    for (const line of ['the second', 'not saved yet']) await dialog.locator('.removed').getByText(line).waitFor();
+    await dialog.locator('.added').getByText('the first').waitFor();
+    assert.deepEqual(await barriers(page), []);
+    await dialog.getByRole('button', { name: 'Restore this version' }).click();
+    await dialog.waitFor({ state: 'detached' });
+    await text.getByText('the first').waitFor();
+    assert.equal(await read('story.txt'), 'the first\nends well\n');
+    await saved.waitFor();
+    await history.locator('.entry').first().click();
+    await dialog.locator('.added').getByText('not saved yet').waitFor();
+    await dialog.getByRole('button', { name: 'Close' }).last().click();
+    await history.getByRole('button', { name: 'Forget' }).click();
+    await dialog.getByRole('button', { name: 'Forget', exact: true }).click();
+    await history.getByText('Nothing yet.').waitFor();
+    assert.equal(await read('story.txt'), 'the first\nends well\n');
+    await page.getByRole('button', { name: 'Explorer', exact: true }).click();
+    await row('story.txt').waitFor();
+  });
+});
+
 describe('running the project', () => {
   it('is what Run does where the file in front is no program', async () => {
     await put('app.py', 'print("the whole project")\n');

@@ -11,15 +11,17 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use reeve_types::workspace::files::{
-    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileHead, FileOperation, SaveFile, Saved,
-    SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
+    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileHead, FileOperation, FileVersion,
+    SaveFile, Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{
     ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, PipeExit, Terminal, TerminalInput,
     TerminalOutput,
 };
 use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsage};
-use reeve_types::{ExecutionId, SnapshotId, TerminalId, UploadId, WorkspaceError, WorkspaceId, WorkspacePath};
+use reeve_types::{
+    ExecutionId, SnapshotId, TerminalId, UploadId, VersionId, WorkspaceError, WorkspaceId, WorkspacePath,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Permitted;
@@ -250,6 +252,15 @@ pub trait WorkspaceLink: Send + Sync {
     fn read<'a>(&'a self, leave: &'a Browse, path: &'a WorkspacePath, part: Option<ByteRange>) -> Answer<'a, OpenFile>;
     /// What is in the trash.
     fn trash<'a>(&'a self, leave: &'a Browse) -> Answer<'a, Vec<TrashEntry>>;
+    /// What a file was before it was saved over, the latest first.
+    fn history<'a>(&'a self, leave: &'a Browse, path: &'a WorkspacePath) -> Answer<'a, Vec<FileVersion>>;
+    /// The bytes of such a version.
+    fn read_version<'a>(
+        &'a self,
+        leave: &'a Browse,
+        path: &'a WorkspacePath,
+        version: &'a VersionId,
+    ) -> Answer<'a, OpenFile>;
     /// Searches names or contents. Dropping the stream ends the search.
     fn search<'a>(&'a self, leave: &'a Browse, query: SearchQuery) -> Answer<'a, EventStream<SearchEvent>>;
     /// A file or directory, packed.

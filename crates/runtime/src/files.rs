@@ -10,6 +10,7 @@ mod content;
 mod copy;
 mod entry;
 mod failure;
+mod history;
 mod operate;
 mod own;
 mod pack;
@@ -48,6 +49,7 @@ struct Inner {
     staging: Staging,
     etags: Mutex<Etags>,
     echoes: Mutex<Echoes>,
+    kept: Mutex<history::Load>,
     locks: Vec<Mutex<()>>,
 }
 
@@ -60,7 +62,8 @@ impl Files {
         let root = Root::open(root)?;
         let staging = Staging::open(&root);
         let locks = (0..LOCKS).map(|_| Mutex::new(())).collect();
-        let inner = Inner { root, staging, etags: Mutex::default(), echoes: Mutex::default(), locks };
+        let (etags, echoes, kept) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let inner = Inner { root, staging, etags, echoes, kept, locks };
         Ok(Self { inner: Arc::new(inner) })
     }
 

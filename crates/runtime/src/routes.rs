@@ -2,6 +2,7 @@
 
 mod executions;
 mod files;
+mod history;
 mod pipes;
 mod ports;
 mod sandbox;
@@ -47,6 +48,7 @@ async fn route(runtime: Arc<Runtime>, request: Request<Incoming>) -> Outcome {
         ["executions", rest @ ..] => executions::route(&runtime, rest, request).await,
         ["pipes"] => pipes::open(&runtime, request),
         ["terminals", rest @ ..] => terminals::route(&runtime, rest, request).await,
+        ["history", rest @ ..] => history::route(&runtime, rest, request).await,
         ["uploads", rest @ ..] => uploads::route(&runtime, rest, request).await,
         [noun] => files::route(&runtime, noun, request).await,
         _ => Err(nowhere(&path)),

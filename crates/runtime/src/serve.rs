@@ -112,7 +112,7 @@ async fn run(runtime: Arc<Runtime>) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Removes what has been in the trash for long enough, and uploads that nobody goes on with.
+/// Removes what has been in the trash or in the history of files for long enough, and uploads that nobody goes on with.
 async fn sweep(runtime: Arc<Runtime>) {
     let mut hours = tokio::time::interval(SWEEP_EVERY);
     loop {
@@ -121,6 +121,7 @@ async fn sweep(runtime: Arc<Runtime>) {
         // What cannot be removed now is looked at again next time.
         let _swept = tokio::task::spawn_blocking(move || {
             let _trash = files.sweep_trash(Timestamp::now());
+            let _history = files.sweep_history(Timestamp::now());
             let _uploads = files.sweep_uploads(SystemTime::now());
         })
         .await;

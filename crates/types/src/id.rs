@@ -172,6 +172,25 @@ id!(
     TrashId, "trs", "a trash id"
 );
 id!(
+    /// One earlier content of a file.
+    VersionId, "ver", "a version id"
+);
+
+impl VersionId {
+    /// When the version was put aside, as far as the id tells.
+    pub fn made_at(&self) -> Option<jiff::Timestamp> {
+        let (_, suffix) = self.0.split_once('_').filter(|(_, suffix)| suffix.len() == SUFFIX_LEN)?;
+        // The first ten of them are two bits of nothing and the 48 bits of the time.
+        let mut millis = 0i64;
+        for byte in suffix.bytes().take(10) {
+            let digit = ALPHABET.iter().position(|known| *known == byte)?;
+            millis = millis << 5 | i64::try_from(digit).ok()?;
+        }
+        jiff::Timestamp::from_millisecond(millis).ok().filter(|_| millis >> 48 == 0)
+    }
+}
+
+id!(
     /// One person's account.
     AccountId, "usr", "an account id"
 );
@@ -294,6 +313,16 @@ mod tests {
         let late = ActionId::new(jiff::Timestamp::from_second(2_000).unwrap(), 0);
         assert!(early < late);
     }
+
+    #[test]
+    fn a_version_tells_when_it_was_made() {
+        let at = jiff::Timestamp::from_millisecond(1_764_000_000_123).unwrap();
+        assert_eq!(VersionId::new(at, u128::MAX).made_at(), Some(at));
+        for text in ["ver_", "ver_0", "ver_zzzzzzzzzzzzzzzzzzzzzzzzzz", "ver_uuuuuuuuuuuuuuuuuuuuuuuuuu"] {
+            assert_eq!(text.parse::<VersionId>().ok().and_then(|id| id.made_at()), None, "{text}");
+        }
+    }
+
     #[test]
     fn an_acts_question_has_one_id_of_its_own() {
         let act = ActionId::new(jiff::Timestamp::from_second(1_000).unwrap(), 7 << 64);

@@ -30,7 +30,7 @@ pub use event::{Event, EventType};
 pub use finding::{Diagnosis, Evidence, Finding, NotChecked, Remedy, Severity};
 pub use id::{
     AccountId, ActionId, ApprovalId, EventId, ExecutionId, KeyId, LoginId, PromptId, RequestId, SessionId, SnapshotId,
-    TerminalId, TraceId, TrashId, UploadId, WorkspaceId,
+    TerminalId, TraceId, TrashId, UploadId, VersionId, WorkspaceId,
 };
 pub use principal::{AuthMethod, Principal, PrincipalKind, TenantId};
 pub use problem::ProblemCode;

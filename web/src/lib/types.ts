@@ -186,12 +186,22 @@ export type FileOperation =
   | { op: 'trash'; path: WorkspacePath }
   | { op: 'restore'; id: string; to?: WorkspacePath }
   | { op: 'purge'; id?: string }
-  | { op: 'delete'; path: WorkspacePath };
+  | { op: 'delete'; path: WorkspacePath }
+  | { op: 'forget_history'; path?: WorkspacePath };
 
 export interface FileChanged {
   entry?: FileEntry;
   trash_id?: string;
   count: number;
+}
+
+/** What a file was before it was saved over. */
+export interface FileVersion {
+  id: string;
+  size: number;
+  etag: string;
+  modified_at: string;
+  replaced_at: string;
 }
 
 export interface TrashEntry {

@@ -3,11 +3,11 @@
 use futures_util::StreamExt as _;
 use reeve_gate::workspace::{Browse, ByteStream, Duplex, EventStream, OpenFile, WorkspaceLink};
 use reeve_types::workspace::files::{
-    ArchiveFormat, ByteRange, Extracted, FILE_BYTES_MAX, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile,
-    Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
+    ArchiveFormat, ByteRange, Extracted, FILE_BYTES_MAX, FileChanged, FileEntry, FileEvent, FileOperation, FileVersion,
+    SaveFile, Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload, VERSION_BYTES_MAX,
 };
 use reeve_types::workspace::processes::{Language, ListeningPort, Terminal};
-use reeve_types::{Digest, Principal, ProblemCode, UploadId, WorkspaceError, WorkspaceId, WorkspacePath};
+use reeve_types::{Digest, Principal, ProblemCode, UploadId, VersionId, WorkspaceError, WorkspaceId, WorkspacePath};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -59,6 +59,53 @@ impl Workspaces {
     pub async fn trash(&self, asker: &Asker, id: &WorkspaceId) -> Result<Vec<TrashEntry>, NotDone> {
         let (link, leave) = self.look(asker, id).await?;
         Ok(link.trash(&leave).await?)
+    }
+
+    /// What a file was before it was saved over, the latest first.
+    pub async fn history(
+        &self,
+        asker: &Asker,
+        id: &WorkspaceId,
+        path: &WorkspacePath,
+    ) -> Result<Vec<FileVersion>, NotDone> {
+        let (link, leave) = self.look(asker, id).await?;
+        self.touch(id, Use::File);
+        Ok(link.history(&leave, path).await?)
+    }
+
+    /// The bytes of such a version.
+    pub async fn version(
+        &self,
+        asker: &Asker,
+        id: &WorkspaceId,
+        path: &WorkspacePath,
+        version: &VersionId,
+    ) -> Result<OpenFile, NotDone> {
+        let (link, leave) = self.look(asker, id).await?;
+        self.touch(id, Use::File);
+        Ok(link.read_version(&leave, path, version).await?)
+    }
+
+    /// Saves a version over the file as it is now: a save as any other.
+    pub async fn restore_version(
+        &self,
+        asker: &Asker,
+        id: &WorkspaceId,
+        version: &VersionId,
+        wanted: SaveWanted,
+    ) -> Result<Saved, NotDone> {
+        let mut open = self.version(asker, id, &wanted.path, version).await?;
+        if open.head.size > VERSION_BYTES_MAX {
+            return Err(NotDone::new(ProblemCode::TooLarge, "the version is larger than any that is kept"));
+        }
+        let mut content = Vec::new();
+        while let Some(piece) = open.content.next().await {
+            let piece = piece.map_err(|error| {
+                NotDone::new(ProblemCode::Unavailable, format!("the version cannot be read to its end: {error}"))
+            })?;
+            content.extend_from_slice(&piece);
+        }
+        self.save(asker, id, wanted, Content::Bytes(content.into())).await
     }
 
     /// Searches names or contents. Dropping the stream ends the search.

@@ -157,7 +157,7 @@ fn spec(act: Act, run_max_ms: u64) -> ToolSpec {
         Act::Files => (
             "workspace_change_files",
             Write,
-            partial("what is in the trash is restored; purging and deleting is for good"),
+            partial("what is in the trash is restored; purging, deleting and forgetting is for good"),
             "Creates, renames, moves, copies, trashes, restores or deletes files.",
         ),
         Act::Upload => ("workspace_upload", Write, partial(FILES_COME_BACK), "Begins an upload of one file in pieces."),
@@ -271,7 +271,12 @@ impl Tool for WorkspaceTool {
     fn class_of(&self, arguments: &Arguments) -> ActionClass {
         match self.act {
             Act::Delete if arguments.get("force") != Some(&Value::Bool(true)) => ActionClass::Write,
-            Act::Files if matches!(arguments.get("op").and_then(Value::as_str), Some("purge" | "delete")) => {
+            Act::Files
+                if matches!(
+                    arguments.get("op").and_then(Value::as_str),
+                    Some("purge" | "delete" | "forget_history")
+                ) =>
+            {
                 ActionClass::Destructive
             }
             _ => self.spec.action_class,

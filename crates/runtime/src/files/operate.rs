@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use reeve_types::workspace::files::{FileChanged, FileOperation};
+use reeve_types::workspace::files::{FileChanged, FileOperation, FileType};
 use reeve_types::{ProblemCode, WorkspaceError, WorkspacePath};
 use rustix::fs::{Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::Files;
 use super::beneath::Place;
 use super::copy::{copy, measure};
+use super::entry::kind_of;
 use super::failure::{Outcome, failed, failed_io, missing};
 use super::own::{fresh_name, is_own};
 use super::remove::remove;
@@ -31,6 +32,7 @@ impl Files {
             FileOperation::Restore { id, to } => self.restore(id, to.as_ref()),
             FileOperation::Purge { id } => self.purge(id.as_ref()),
             FileOperation::Delete { path } => self.delete(path),
+            FileOperation::ForgetHistory { path } => self.forget_history(path.as_ref()),
         }
     }
 
@@ -60,9 +62,12 @@ impl Files {
 
     fn relocate(&self, doing: &str, from: &WorkspacePath, to: &WorkspacePath) -> Outcome<FileChanged> {
         let source = self.root().place(doing, from)?;
-        source.stat().map_err(|errno| failed(doing, from, errno))?;
+        let stat = source.stat().map_err(|errno| failed(doing, from, errno))?;
         let target = self.root().place(doing, to)?;
         self.shift(doing, (from, &source), (to, &target))?;
+        if let (Some(from), Some(to)) = (self.whole_path(&source), self.whole_path(&target)) {
+            self.rename_history(&from, &to, kind_of(&stat) == FileType::Directory);
+        }
         self.there_now(to, 1)
     }
 
@@ -104,11 +109,14 @@ impl Files {
 
     /// Whether a place lies in the directory that another names.
     fn lies_within(&self, place: &Place, dir: &Place) -> bool {
-        let whole = |place: &Place| self.root().true_path(&place.dir).and_then(|path| path.join(&place.name).ok());
-        match (whole(place), whole(dir)) {
+        match (self.whole_path(place), self.whole_path(dir)) {
             (Some(place), Some(dir)) => place != dir && place.is_within(&dir),
             _ => false,
         }
+    }
+
+    fn whole_path(&self, place: &Place) -> Option<WorkspacePath> {
+        self.root().true_path(&place.dir)?.join(&place.name).ok()
     }
 
     /// Copies out of sight, then moves the copy into its place.
@@ -139,8 +147,9 @@ impl Files {
 
     fn delete(&self, path: &WorkspacePath) -> Outcome<FileChanged> {
         let place = self.root().place("delete", path)?;
-        place.stat().map_err(|errno| failed("delete", path, errno))?;
+        let stat = place.stat().map_err(|errno| failed("delete", path, errno))?;
         let wrong = |errno| failed("delete", path, errno);
+        let whole = self.whole_path(&place);
         let gone = match self.draft_place(&place.dir).and_then(|aside| rename_free(&place, &aside).map(|()| aside)) {
             Ok(aside) => aside,
             // A full disk has no room for another name either; then it goes where it lies, piece by piece.
@@ -148,6 +157,9 @@ impl Files {
             Err(errno) => return Err(wrong(errno)),
         };
         let count = remove(gone.dir.as_fd(), &gone.name).map_err(wrong)?;
+        if let Some(path) = whole {
+            self.drop_history(&path, kind_of(&stat) == FileType::Directory);
+        }
         Ok(FileChanged { entry: None, trash_id: None, count })
     }
 

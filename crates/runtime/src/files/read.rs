@@ -51,7 +51,7 @@ fn wanted(path: &WorkspacePath, part: Option<ByteRange>, size: u64) -> Outcome<(
     Ok((start, end))
 }
 
-fn is_binary(file: &File) -> std::io::Result<bool> {
+pub(super) fn is_binary(file: &File) -> std::io::Result<bool> {
     let mut head = vec![0; LOOKED_AT];
     let mut filled = 0;
     while let Some(rest) = head.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -15,6 +15,7 @@ use super::beneath::{Place, open_child_file};
 use super::content::Echo;
 use super::entry::modified_at;
 use super::failure::{Outcome, failed, failed_io, missing};
+use super::history::Replaced;
 use super::own::{SAVE_PREFIX, fresh_name, is_own};
 use super::{Files, locked};
 
@@ -174,7 +175,7 @@ impl PendingSave {
         let _lock = locked(files.lock_of(&self.place).map_err(|errno| failed("save", &self.save.path, errno))?);
         let present = self.present()?;
         self.admit(present.as_ref())?;
-        self.put(present.map(|(file, stat, _)| (file, stat)), digest)
+        self.put(present, digest)
     }
 
     /// What is there now, with its tag.
@@ -214,19 +215,31 @@ impl PendingSave {
         error
     }
 
-    fn put(mut self, present: Option<(File, Stat)>, digest: Digest) -> Outcome<Saved> {
+    fn put(mut self, present: Option<(File, Stat, String)>, digest: Digest) -> Outcome<Saved> {
         let path = self.save.path.clone();
         let wrong = |errno| failed("save", &path, errno);
         let created = present.is_none();
-        if let Some((file, stat)) = present {
-            keep_attributes(&file, &stat, &self.draft.file).map_err(wrong)?;
+        if let Some((file, stat, _)) = &present {
+            keep_attributes(file, stat, &self.draft.file).map_err(wrong)?;
         }
         rustix::fs::fsync(&self.draft.file).map_err(wrong)?;
         let stat = rustix::fs::fstat(&self.draft.file).map_err(wrong)?;
         let etag = self.new_tag(digest).map_err(|error| failed_io("save", &path, &error))?;
         let echo = Echo { etag: etag.clone(), origin: self.save.origin.clone(), created };
         locked(&self.files.inner.echoes).remember(&stat, echo);
-        self.rename(created)?;
+        let kept = present.as_ref().filter(|(_, _, tag)| *tag != etag).and_then(|(file, stat, _)| {
+            let (place, origin) = (&self.place, self.save.origin.as_deref());
+            self.files.keep_version(&Replaced { place, file, stat, origin, new_size: self.written })
+        });
+        if let Err(error) = self.rename(created) {
+            if let Some(kept) = kept {
+                kept.take_back();
+            }
+            return Err(error);
+        }
+        if kept.is_some() {
+            self.files.limit_history();
+        }
         rustix::fs::fsync(&self.place.dir).map_err(wrong)?;
         Ok(Saved { path: self.save.path.clone(), etag, size: self.written, modified_at: modified_at(&stat), created })
     }

@@ -85,12 +85,17 @@ async fn read(files: Files, request: &Request<Incoming>) -> Outcome {
         files.open_file(&path, part)
     })
     .await?;
+    sent(&head, file)
+}
+
+/// A file's description and bytes.
+pub(super) fn sent(head: &FileHead, file: File) -> Outcome {
     let mut reply = streamed("application/octet-stream", content(file, head.start, head.end));
     let whole = (head.start, head.end) == (0, head.size);
     if !whole {
         *reply.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
-    describe(reply.headers_mut(), &head, whole)?;
+    describe(reply.headers_mut(), head, whole)?;
     Ok(reply)
 }
 

@@ -21,6 +21,8 @@ async fn nothing_is_answered_without_the_token() {
         "/v1/content",
         "/v1/operations",
         "/v1/trash",
+        "/v1/history",
+        "/v1/history/content",
         "/v1/search",
         "/v1/archive",
         "/v1/extract",

@@ -7,6 +7,7 @@ mod file_routes;
 mod files;
 mod files_archives;
 mod files_finding;
+mod files_history;
 mod files_kept;
 mod files_watching;
 mod forward;

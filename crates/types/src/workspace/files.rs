@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::WorkspacePath;
-use crate::{Digest, TrashId, UploadId};
+use crate::{Digest, TrashId, UploadId, VersionId};
 
 /// Largest file that is read or saved in one piece as text, in bytes; larger ones are uploaded and downloaded.
 pub const EDITOR_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -16,6 +16,15 @@ pub const CONTENT_ETAG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const TRASH_DIR: &str = ".reeve-trash";
 /// How long trash is kept, in days.
 pub const TRASH_DAYS: u32 = 30;
+
+/// The most versions that are kept of one file.
+pub const VERSIONS_MAX: usize = 50;
+/// The largest file whose versions are kept, in bytes.
+pub const VERSION_BYTES_MAX: u64 = 5 << 20;
+/// The most bytes that all versions of a workspace may take together; the oldest go first.
+pub const HISTORY_BYTES_MAX: u64 = 64 << 20;
+/// How long versions are kept, in days.
+pub const HISTORY_DAYS: u32 = 30;
 
 /// What kind of thing a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -250,6 +259,13 @@ pub enum FileOperation {
         #[cfg_attr(feature = "schema", schema(value_type = Object))]
         path: WorkspacePath,
     },
+    /// Removes the versions that are kept of a file, or of all files in a directory; of every file when no path is given.
+    ForgetHistory {
+        /// Which.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "schema", schema(value_type = Option<Object>))]
+        path: Option<WorkspacePath>,
+    },
 }
 
 impl FileOperation {
@@ -265,12 +281,13 @@ impl FileOperation {
             Self::Restore { .. } => "restore",
             Self::Purge { .. } => "purge",
             Self::Delete { .. } => "delete",
+            Self::ForgetHistory { .. } => "forget_history",
         }
     }
 
     /// Whether what it removes is gone for good.
     pub fn is_destructive(&self) -> bool {
-        matches!(self, Self::Purge { .. } | Self::Delete { .. })
+        matches!(self, Self::Purge { .. } | Self::Delete { .. } | Self::ForgetHistory { .. })
     }
 }
 
@@ -307,6 +324,25 @@ pub struct TrashEntry {
     /// When it was put there.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub deleted_at: Timestamp,
+}
+
+/// What a file was before it was saved over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct FileVersion {
+    /// Its id.
+    #[cfg_attr(feature = "schema", schema(value_type = String))]
+    pub id: VersionId,
+    /// Bytes of content.
+    pub size: u64,
+    /// Its entity tag, without quotes: the SHA-256 of the content.
+    pub etag: String,
+    /// When this content was written.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub modified_at: Timestamp,
+    /// When it was saved over.
+    #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
+    pub replaced_at: Timestamp,
 }
 
 /// What is searched for, and where.

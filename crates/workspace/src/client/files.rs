@@ -8,7 +8,7 @@ use reeve_types::workspace::files::{
     ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileHead, FileOperation, SaveFile, Saved,
     SearchEvent, SearchQuery, Upload,
 };
-use reeve_types::{ProblemCode, UploadId, WorkspaceError, WorkspacePath};
+use reeve_types::{ProblemCode, UploadId, VersionId, WorkspaceError, WorkspacePath};
 
 use super::address::{in_header, with_path};
 use super::connection::{Body, body_of, empty, within};
@@ -35,6 +35,20 @@ impl RuntimeClient {
         if let Some(range) = part {
             put(&mut request, header::RANGE.as_str(), &range_words(range)?)?;
         }
+        self.opened(request).await
+    }
+
+    pub(super) async fn open_version(
+        &self,
+        path: &WorkspacePath,
+        version: &VersionId,
+    ) -> Result<OpenFile, WorkspaceError> {
+        let address = format!("{}&version={version}", with_path("/v1/history/content", path)?);
+        let request = self.connections.request(Method::GET, &address, empty())?;
+        self.opened(request).await
+    }
+
+    async fn opened(&self, request: Request<Body>) -> Result<OpenFile, WorkspaceError> {
         let reply = self.connections.send(request).await?;
         let head = file_head(&reply.head)?;
         let size =

@@ -5,15 +5,16 @@ use reeve_gate::workspace::{
     Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, OpenFile, Pipe, WorkspaceLink,
 };
 use reeve_types::workspace::files::{
-    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile, Saved,
-    SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
+    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, FileVersion, SaveFile,
+    Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{
     ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal,
 };
-use reeve_types::{ExecutionId, TerminalId, UploadId, WorkspacePath};
+use reeve_types::{ExecutionId, TerminalId, UploadId, VersionId, WorkspacePath};
 
 use super::RuntimeClient;
+use super::address::with_path;
 
 impl WorkspaceLink for RuntimeClient {
     fn stat<'a>(&'a self, leave: &'a Browse, path: &'a WorkspacePath) -> Answer<'a, FileEntry> {
@@ -41,6 +42,25 @@ impl WorkspaceLink for RuntimeClient {
         Box::pin(async move {
             self.admit(leave)?;
             self.connections.get("/v1/trash").await
+        })
+    }
+
+    fn history<'a>(&'a self, leave: &'a Browse, path: &'a WorkspacePath) -> Answer<'a, Vec<FileVersion>> {
+        Box::pin(async move {
+            self.admit(leave)?;
+            self.connections.get(&with_path("/v1/history", path)?).await
+        })
+    }
+
+    fn read_version<'a>(
+        &'a self,
+        leave: &'a Browse,
+        path: &'a WorkspacePath,
+        version: &'a VersionId,
+    ) -> Answer<'a, OpenFile> {
+        Box::pin(async move {
+            self.admit(leave)?;
+            self.open_version(path, version).await
         })
     }
 

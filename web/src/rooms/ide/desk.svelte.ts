@@ -51,6 +51,10 @@ export class Desk {
   /** Somebody wants to type into the chat. */
   chatAsked = $state(false);
   trashTold = $state(0);
+  /** Counts what is saved here, by whomever. */
+  savedTold = $state(0);
+  /** The file whose history is shown; the one in front when nobody named one. */
+  historyOf = $state<string | null>(null);
   #stops: (() => void)[] = [];
   #clipboard: { keys: string[]; cut: boolean } = { keys: [], cut: false };
 
@@ -130,6 +134,7 @@ export class Desk {
       this.tree.touch(parentOf(key));
       void this.#document(key)?.changedOutside();
     } else if (event.event === 'changed') {
+      this.savedTold++;
       if (event.origin !== clientId) void this.#document(keyOf(event.path))?.changedOutside(event.etag);
     } else if (event.event === 'deleted') {
       const key = keyOf(event.path);
@@ -152,6 +157,7 @@ export class Desk {
     void this.#document(to)?.changedOutside();
     for (const document of this.tabs) {
       if (!isWithin(document.key, from)) continue;
+      if (this.historyOf === document.key) this.historyOf = null;
       document.key = to + document.key.slice(from.length);
       document.external = null;
     }
@@ -397,6 +403,17 @@ export class Desk {
   async purge(id?: string): Promise<void> {
     await this.#operate({ op: 'purge', ...(id ? { id } : {}) });
     this.trashTold++;
+  }
+
+  /** Shows what a file was before. */
+  showHistory(key: string | null): void {
+    this.historyOf = key;
+    this.layout.side('history');
+  }
+
+  async forgetHistory(key: string): Promise<void> {
+    await this.#operate({ op: 'forget_history', path: pathOf(key) });
+    this.savedTold++;
   }
 
   async download(key: string): Promise<void> {

@@ -8,6 +8,7 @@ import {
   type FileChanged,
   type FileEntry,
   type FileOperation,
+  type FileVersion,
   type Saved,
   type SearchEvent,
   type SearchQuery,
@@ -44,6 +45,14 @@ export interface Content {
 
 const unquoted = (etag: string | null) => (etag ?? '').replace(/^W\//, '').replace(/^"|"$/g, '');
 
+async function contentOf(response: Response): Promise<Content> {
+  return {
+    bytes: new Uint8Array(await response.arrayBuffer()),
+    etag: unquoted(response.headers.get('etag')),
+    binary: response.headers.get('x-file-binary') === 'true',
+  };
+}
+
 /** Whether it is the connection or the server that failed, and not the upload: it can be gone on with. */
 function mayGoOn(error: unknown): boolean {
   return error instanceof ApiError && (error.isOffline || [401, 408, 429].includes(error.status) || (error.status >= 500 && error.status !== 507));
@@ -68,12 +77,21 @@ export class WorkspaceFiles {
   async read(key: string, known?: string): Promise<Content | null> {
     const headers: Record<string, string> = known ? { 'if-none-match': `"${known}"` } : {};
     const response = await raw(`${this.base}/files/content`, { query: queryOf(key), headers });
-    if (response.status === 304) return null;
-    return {
-      bytes: new Uint8Array(await response.arrayBuffer()),
-      etag: unquoted(response.headers.get('etag')),
-      binary: response.headers.get('x-file-binary') === 'true',
-    };
+    return response.status === 304 ? null : contentOf(response);
+  }
+
+  /** What the file was before it was saved over, the latest first. */
+  async history(key: string): Promise<FileVersion[]> {
+    return (await get<{ versions: FileVersion[] }>(`${this.base}/files/history`, { query: queryOf(key) })).versions;
+  }
+
+  async version(key: string, version: string): Promise<Content> {
+    return contentOf(await raw(`${this.base}/files/history/content`, { query: { ...queryOf(key), version } }));
+  }
+
+  /** Saves a version over what has that entity tag (`''`: over nothing). The event of it is told as somebody else's. */
+  restoreVersion(key: string, version: string, etag: string): Promise<Saved | Awaiting> {
+    return post(`${this.base}/files/history/restore`, { path: pathOf(key), version, ...(etag ? { if_match: etag } : {}) });
   }
 
   async save(

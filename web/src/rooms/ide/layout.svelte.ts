@@ -1,6 +1,6 @@
 // How the IDE of one workspace is laid out: remembered in the browser, never with the content of a file.
 
-export type Side = 'explorer' | 'search' | 'ports' | 'trash';
+export type Side = 'explorer' | 'search' | 'ports' | 'trash' | 'history';
 export type Bottom = 'terminal' | 'output' | 'problems';
 export type Phone = 'files' | 'editor' | 'chat' | 'terminal' | 'preview';
 

@@ -70,7 +70,7 @@ pub(crate) async fn read(
     let mut response = bodies::raw(open.content, media_type(&path, open.head.binary));
     let how = if which.download == Some(1) { "attachment" } else { "inline" };
     bodies::name(&mut response, how, path.name().unwrap_or_default());
-    describe(&mut response, &open.head);
+    described(&mut response, &open.head);
     let length = open.head.end.saturating_sub(open.head.start);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     if partial {
@@ -163,7 +163,7 @@ fn date(head: &FileHead) -> String {
     DateTimePrinter::new().timestamp_to_rfc9110_string(&head.entry.modified_at).unwrap_or_default()
 }
 
-fn describe(response: &mut Response, head: &FileHead) {
+pub(super) fn described(response: &mut Response, head: &FileHead) {
     let headers = response.headers_mut();
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(X_FILE_BINARY, HeaderValue::from_static(if head.binary { "true" } else { "false" }));
@@ -178,12 +178,12 @@ fn describe(response: &mut Response, head: &FileHead) {
 
 fn not_modified(head: &FileHead) -> Response {
     let mut response = StatusCode::NOT_MODIFIED.into_response();
-    describe(&mut response, head);
+    described(&mut response, head);
     response
 }
 
 /// What a file is to a browser. Pages and scripts are text: nothing of a workspace runs from here.
-fn media_type(path: &WorkspacePath, binary: bool) -> &'static str {
+pub(super) fn media_type(path: &WorkspacePath, binary: bool) -> &'static str {
     let name = path.name().unwrap_or_default();
     let dot = name.iter().rposition(|byte| *byte == b'.');
     let extension = dot.and_then(|at| name.get(at + 1..)).unwrap_or_default().to_ascii_lowercase();
@@ -265,13 +265,17 @@ async fn saved(
 ) -> Result<Response, Undone> {
     let content = bodies::content(headers, body).await?;
     let saved = workspaces.save(asker, id, wanted, content).await?;
-    let status = if saved.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(answered(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, saved))
+}
+
+/// What a save did, with the new version in the header.
+pub(super) fn answered(status: StatusCode, saved: Saved) -> Response {
     let etag = quoted(&saved.etag);
     let mut response = (status, Json(saved)).into_response();
     if let Some(etag) = etag {
         response.headers_mut().insert(ETAG, etag);
     }
-    Ok(response)
+    response
 }
 
 fn missing(error: NotDone) -> Undone {

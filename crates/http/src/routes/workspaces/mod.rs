@@ -8,6 +8,7 @@ pub(crate) mod bodies;
 pub(crate) mod content;
 pub(crate) mod files;
 pub(crate) mod follow;
+pub(crate) mod history;
 pub(crate) mod knock;
 pub(crate) mod lifecycle;
 pub(crate) mod moving;
@@ -82,6 +83,9 @@ fn in_files(routes: Routes) -> Routes {
         .api(USE, routes!(content::save))
         .api(USE, routes!(files::operate))
         .api(USE, routes!(files::trash))
+        .api(USE, routes!(history::list))
+        .api(USE, routes!(history::show))
+        .api(USE, routes!(history::restore))
         .api(USE, routes!(files::search))
         .api(USE, routes!(files::archive))
         .api(USE, routes!(files::extract))

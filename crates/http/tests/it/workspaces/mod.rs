@@ -5,6 +5,7 @@ mod assistant;
 mod files;
 mod guide;
 mod guide_corners;
+mod history;
 mod lifecycle;
 mod neighbours;
 mod page;

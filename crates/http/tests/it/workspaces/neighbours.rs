@@ -26,6 +26,7 @@ fn body(route: &RouteEntry, id: &str) -> Value {
     let own = |end: &str| route.path.ends_with(end);
     match route.method.as_str() {
         _ if own("/snapshots") || own("/fork") => json!({"name": "x"}),
+        _ if own("/history/restore") => json!({"path": "a.txt", "version": "ver_00000000000000000000000000"}),
         _ if own("/operations") => json!({"op": "create_file", "path": "x"}),
         _ if own("/search") => json!({"text": "x"}),
         _ if own("/uploads") => json!({"path": "x", "size": 1, "sha256": "0".repeat(64)}),
@@ -54,7 +55,8 @@ fn concrete(route: &RouteEntry, id: &str) -> String {
     let ends = |end: &str| route.path.ends_with(end);
     match () {
         () if is_a_guides(route) => format!("{path}?session_id={id}&path=a.txt"),
-        () if ends("/content") || ends("/stat") => format!("{path}?path=a.txt"),
+        () if ends("/history/content") => format!("{path}?path=a.txt&version=ver_00000000000000000000000000"),
+        () if ends("/content") || ends("/stat") || ends("/history") => format!("{path}?path=a.txt"),
         () => path,
     }
 }

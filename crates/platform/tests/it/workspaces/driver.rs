@@ -11,14 +11,16 @@ use reeve_gate::workspace::{
     RemoveWorkspace, TakeSnapshot, WorkspaceDriver, WorkspaceLink,
 };
 use reeve_types::workspace::files::{
-    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, SaveFile, Saved,
-    SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
+    ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, FileVersion, SaveFile,
+    Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{
     ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal,
 };
 use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsage};
-use reeve_types::{Digest, ExecutionId, ProblemCode, TerminalId, UploadId, WorkspaceError, WorkspaceId, WorkspacePath};
+use reeve_types::{
+    Digest, ExecutionId, ProblemCode, TerminalId, UploadId, VersionId, WorkspaceError, WorkspaceId, WorkspacePath,
+};
 use tokio::sync::Notify;
 
 /// When a step stops for good: a crash that the test times exactly.
@@ -202,6 +204,12 @@ impl WorkspaceLink for FakeLink {
         nothing()
     }
     fn trash<'a>(&'a self, _: &'a Browse) -> Answer<'a, Vec<TrashEntry>> {
+        nothing()
+    }
+    fn history<'a>(&'a self, _: &'a Browse, _: &'a WorkspacePath) -> Answer<'a, Vec<FileVersion>> {
+        nothing()
+    }
+    fn read_version<'a>(&'a self, _: &'a Browse, _: &'a WorkspacePath, _: &'a VersionId) -> Answer<'a, OpenFile> {
         nothing()
     }
     fn search<'a>(&'a self, _: &'a Browse, _: SearchQuery) -> Answer<'a, EventStream<SearchEvent>> {
