@@ -16,11 +16,11 @@ use reeve_types::workspace::files::{
 };
 use reeve_types::workspace::processes::{
     ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, PipeExit, Terminal, TerminalInput,
-    TerminalOutput,
+    TerminalOutput, Typed,
 };
 use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsage};
 use reeve_types::{
-    ExecutionId, SnapshotId, TerminalId, UploadId, VersionId, WorkspaceError, WorkspaceId, WorkspacePath,
+    ExecutionId, SessionId, SnapshotId, TerminalId, UploadId, VersionId, WorkspaceError, WorkspaceId, WorkspacePath,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -200,6 +200,15 @@ pub enum TerminalCommand {
     Control(TerminalInput),
 }
 
+/// Keys to be pressed in a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keystrokes {
+    /// Where.
+    pub terminal: TerminalId,
+    /// As a keyboard sends them.
+    pub bytes: Vec<u8>,
+}
+
 /// A program in a workspace, talked with over its standard input and output.
 ///
 /// Each part may be used and dropped by itself. Dropping `stdin` closes it. When all the others are dropped, the connection
@@ -311,6 +320,10 @@ pub trait WorkspaceLink: Send + Sync {
     fn open_terminal(&self, id: TerminalId, what: Permitted<OpenTerminal>) -> Answer<'_, Terminal>;
     /// Looks at a terminal and types into it. Whoever opened it was admitted; the platform checks that it is theirs.
     fn attach<'a>(&'a self, terminal: &'a TerminalId) -> Answer<'a, AttachedTerminal>;
+    /// Types into a terminal, by an act of its own. Answers when the terminal has taken all of it.
+    fn type_in(&self, what: Permitted<Keystrokes>) -> Answer<'_, Typed>;
     /// Ends a terminal with all that it started.
     fn close_terminal<'a>(&'a self, terminal: &'a TerminalId) -> Answer<'a, ()>;
+    /// Ends all terminals that were opened for one session.
+    fn close_terminals_of<'a>(&'a self, session: &'a SessionId) -> Answer<'a, ()>;
 }

@@ -11,11 +11,12 @@ mod pty;
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use reeve_types::workspace::processes::Terminal as Described;
-use reeve_types::{ProblemCode, TerminalId, WorkspaceError};
+use reeve_types::{ProblemCode, SessionId, TerminalId, WorkspaceError};
 use rustix::process::Signal;
 use rustix::termios::Winsize;
 use tokio::io::unix::AsyncFd;
@@ -39,6 +40,7 @@ pub(crate) struct Terminal {
     id: TerminalId,
     opened_at: Timestamp,
     program: String,
+    session: Option<SessionId>,
     master: AsyncFd<OwnedFd>,
     screen: Mutex<Screen>,
     input: Input,
@@ -48,6 +50,8 @@ pub(crate) struct Terminal {
     caught_up: Notify,
     /// Told when the terminal is to end.
     closing: Notify,
+    /// Whether somebody has closed it.
+    closed: AtomicBool,
     activity: Arc<Activity>,
 }
 
@@ -74,12 +78,18 @@ impl Terminal {
             rows: screen.rows,
             attached: u32::try_from(screen.clients.count()).unwrap_or(u32::MAX),
             opened_at: self.opened_at,
+            session: self.session.clone(),
         }
     }
 
     /// Its id.
     pub(crate) fn id(&self) -> &TerminalId {
         &self.id
+    }
+
+    /// The session that it is for.
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        self.session.as_ref()
     }
 
     /// How many look at it.
@@ -107,7 +117,13 @@ impl Terminal {
 
     /// Ends it with all that it started.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         self.closing.notify_one();
+    }
+
+    /// Whether somebody has closed it: then nobody wants to read it any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Types into it. Waits a moment when the program does not read; answers whether everything was taken.

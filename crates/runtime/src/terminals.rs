@@ -1,11 +1,11 @@
 //! The terminals of the workspace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use reeve_types::workspace::processes::{ARGUMENT_BYTES_MAX, OpenTerminal, TERMINALS_MAX, Terminal as Described};
-use reeve_types::{ProblemCode, TerminalId, WorkspaceError};
+use reeve_types::{ProblemCode, SessionId, TerminalId, WorkspaceError};
 
 use crate::activity::Activity;
 use crate::environment::Environment;
@@ -13,6 +13,9 @@ use crate::place::Place;
 use crate::supervise::Supervisors;
 use crate::supervise::order::{ControllingTerminal, Order};
 use crate::terminal::{Life, Terminal, check_size};
+
+/// Terminals of sessions that have ended and can still be read: an agent looks when it gets round to it.
+const ENDED_KEPT: usize = 4;
 
 /// Every terminal that runs.
 pub(crate) struct Terminals {
@@ -26,6 +29,8 @@ pub(crate) struct Terminals {
 #[derive(Default)]
 struct Registry {
     running: BTreeMap<TerminalId, Arc<Terminal>>,
+    /// The last of sessions that have ended.
+    ended: VecDeque<Arc<Terminal>>,
     /// Terminals that are being started count, so that the limit holds.
     starting: usize,
 }
@@ -63,14 +68,16 @@ impl Terminals {
         let all = Arc::clone(&self.all);
         tokio::spawn(async move {
             life.live().await;
-            locked(&all).running.remove(terminal.id());
+            locked(&all).end(&terminal);
         });
         Ok(described)
     }
 
-    /// One terminal.
+    /// One terminal, to be looked at.
     pub(crate) fn find(&self, id: &TerminalId) -> Result<Arc<Terminal>, WorkspaceError> {
-        self.all().running.get(id).cloned().ok_or_else(|| {
+        let all = self.all();
+        let ended = || all.ended.iter().find(|terminal| terminal.id() == id);
+        all.running.get(id).or_else(ended).cloned().ok_or_else(|| {
             let message = format!("there is no terminal {id}; its program may have ended: open a new one");
             WorkspaceError::new(ProblemCode::NotFound, message)
         })
@@ -89,7 +96,16 @@ impl Terminals {
 
     /// Ends a terminal with all that it started.
     pub(crate) fn close(&self, id: &TerminalId) -> Result<(), WorkspaceError> {
-        self.find(id).map(|terminal| terminal.close())
+        self.find(id).map(|terminal| terminal.close())?;
+        self.all().ended.retain(|terminal| terminal.id() != id);
+        Ok(())
+    }
+
+    /// Ends all terminals that are for one session.
+    pub(crate) fn close_all_of(&self, session: &SessionId) {
+        let of = |terminal: &Arc<Terminal>| terminal.session() == Some(session);
+        self.running().iter().filter(|terminal| of(terminal)).for_each(|terminal| terminal.close());
+        self.all().ended.retain(|terminal| !of(terminal));
     }
 
     /// Ends all of them.
@@ -140,6 +156,16 @@ impl Terminals {
 
     fn all(&self) -> MutexGuard<'_, Registry> {
         locked(&self.all)
+    }
+}
+
+impl Registry {
+    fn end(&mut self, terminal: &Arc<Terminal>) {
+        self.running.remove(terminal.id());
+        if terminal.session().is_some() && !terminal.is_closing() {
+            self.ended.push_back(Arc::clone(terminal));
+            self.ended.drain(..self.ended.len().saturating_sub(ENDED_KEPT));
+        }
     }
 }
 

@@ -298,6 +298,7 @@ export interface Terminal {
   rows: number;
   attached: number;
   opened_at: string;
+  session?: string;
 }
 
 export type TerminalInput =

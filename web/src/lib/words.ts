@@ -102,6 +102,7 @@ const tools: Record<string, string> = {
   workspace_roll_back: 'Roll back workspace',
   workspace_save_file: 'Save file',
   workspace_snapshot: 'Take snapshot',
+  workspace_type: 'Type in terminal',
   workspace_start: 'Start workspace',
   workspace_suspend: 'Suspend workspace',
   workspace_upload: 'Upload file',

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::asking::Outcome;
 use super::permission::PERMISSION_TOOL;
 use super::spent::Spent;
-use super::tools::{Kit, Route, purpose_in, title_of, told_of_program};
+use super::tools::{Kit, Route, Verb, purpose_in, title_of, told_of_program};
 use super::transcript::OpenCall;
 use super::turn::{Stop, TurnCx};
 
@@ -89,6 +89,10 @@ pub(super) async fn answer(cx: &TurnCx, kit: &Kit, call: &OpenCall) -> Result<An
             begin("read", None).await?;
             (cx.look(*verb, &call.input).await, Vec::new())
         }
+        Some(route @ Route::Workspace(Verb::CloseTerminal)) => {
+            begin(route.kind(), None).await?;
+            (cx.close_terminal(&call.input).await, Vec::new())
+        }
         Some(route @ Route::Workspace(verb)) => {
             let action_id = begin(route.kind(), Some(new_action(cx))).await?;
             in_workspace(cx, call, route, *verb, action_id).await?
@@ -159,7 +163,7 @@ async fn in_workspace(
     cx: &TurnCx,
     call: &OpenCall,
     route: &Route,
-    verb: super::tools::Verb,
+    verb: Verb,
     action_id: Option<ActionId>,
 ) -> Result<(Outcome, Vec<FileDiff>), Stop> {
     let action_id = action_id.unwrap_or_else(|| new_action(cx));
@@ -172,7 +176,7 @@ async fn in_workspace(
         Ok(prepared) => prepared,
         // What was begun is found by its id, whatever the file looks like now.
         Err(_) if begun => super::tools::Prepared {
-            tool: if route.kind() == "execute" { "workspace_execute" } else { "workspace_save_file" },
+            tool: verb.act(),
             arguments: Arguments::new(),
             diffs: Vec::new(),
             detail: String::new(),
@@ -189,11 +193,13 @@ async fn in_workspace(
     if outcome.is_error {
         return Ok((outcome, Vec::new()));
     }
-    if route.kind() == "execute" {
-        let (content, is_error) = told_of_program(outcome.data, outcome.content);
-        return Ok((Outcome { is_error, content, data: None, record: outcome.record }, Vec::new()));
-    }
-    Ok((outcome, prepared.diffs))
+    let (content, is_error) = match verb {
+        Verb::RunCommand => told_of_program(outcome.data, outcome.content),
+        Verb::OpenTerminal => (cx.told_of_opened(outcome.data).await, false),
+        Verb::TypeInTerminal => (cx.told_of_typed(outcome.data).await, false),
+        _ => return Ok((outcome, prepared.diffs)),
+    };
+    Ok((Outcome { is_error, content, data: None, record: outcome.record }, Vec::new()))
 }
 
 /// Asks the one the agent works for whether it may do this. A question that was asked before a crash is found again, as

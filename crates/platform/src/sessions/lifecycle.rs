@@ -331,6 +331,7 @@ impl Sessions {
             .await?;
         self.stop_turn(id);
         self.stop_external(id).await;
+        self.close_terminals(&row).await;
         Ok(row.session)
     }
 

@@ -20,6 +20,7 @@ mod questions;
 mod sharing;
 mod spent;
 mod statements;
+mod terminals;
 mod thinking;
 mod tools;
 mod transcript;

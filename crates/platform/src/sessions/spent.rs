@@ -102,6 +102,9 @@ impl Spent {
     /// An agent that makes the same call again and again makes no progress.
     pub(super) fn count_calls(&mut self, calls: &[OpenCall]) -> Result<(), Stop> {
         for call in calls.iter().filter(|call| call.begun.is_none()) {
+            if may_repeat(&call.name) {
+                continue;
+            }
             let made = self.made.entry(digest_of(&call.name, &call.input)).or_default();
             *made += 1;
             if *made > SAME_CALL_MAX {
@@ -137,6 +140,11 @@ impl Spent {
         *failed += 1;
         *failed
     }
+}
+
+/// What is typed and read again and again is an interactive program's nature: the same key may mean something else.
+fn may_repeat(tool: &str) -> bool {
+    matches!(tool, "type_in_terminal" | "read_terminal")
 }
 
 fn no_progress(reason: String) -> Stop {

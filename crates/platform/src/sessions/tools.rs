@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::asking::Outcome;
 use super::statements::{STATEMENT_TOOL, statement_tool};
+use super::terminals::{terminal_title, terminal_tool};
 use super::turn::TurnCx;
 use crate::difference::unified;
 
@@ -50,10 +51,14 @@ pub(super) enum Verb {
     WriteFile,
     EditFile,
     RunCommand,
+    OpenTerminal,
+    TypeInTerminal,
+    ReadTerminal,
+    CloseTerminal,
 }
 
 impl Verb {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::ReadFile,
         Self::ListFiles,
         Self::SearchFiles,
@@ -61,10 +66,24 @@ impl Verb {
         Self::WriteFile,
         Self::EditFile,
         Self::RunCommand,
+        Self::OpenTerminal,
+        Self::TypeInTerminal,
+        Self::ReadTerminal,
+        Self::CloseTerminal,
     ];
 
     fn only_looks(self) -> bool {
-        matches!(self, Self::ReadFile | Self::ListFiles | Self::SearchFiles | Self::ListPorts)
+        matches!(self, Self::ReadFile | Self::ListFiles | Self::SearchFiles | Self::ListPorts | Self::ReadTerminal)
+    }
+
+    /// The tool of the gate whose act such a call is.
+    pub(super) fn act(self) -> &'static str {
+        match self {
+            Self::RunCommand => "workspace_execute",
+            Self::OpenTerminal => "workspace_open_terminal",
+            Self::TypeInTerminal => "workspace_type",
+            _ => "workspace_save_file",
+        }
     }
 
     fn tool(self) -> ModelTool {
@@ -108,12 +127,15 @@ impl Verb {
             ),
             Self::RunCommand => (
                 "run_command",
-                "Runs a program to its end and gives back what it printed. `argv` is the program and its arguments; for a shell say [\"bash\", \"-c\", \"…\"].",
+                "Runs a program to its end and gives back what it printed. `argv` is the program and its arguments; for a shell say [\"bash\", \"-c\", \"…\"]. For programs that ask questions or stay, open a terminal.",
                 object(
                     json!({"argv": {"type": "array", "items": text, "minItems": 1}, "directory": text, "timeout_seconds": count}),
                     &["argv"],
                 ),
             ),
+            Self::OpenTerminal | Self::TypeInTerminal | Self::ReadTerminal | Self::CloseTerminal => {
+                return terminal_tool(self);
+            }
         };
         ModelTool { name: name.to_owned(), description: description.to_owned(), input_schema }
     }
@@ -202,9 +224,10 @@ impl Route {
             Self::Statement => "think",
             Self::Workspace(Verb::ReadFile | Verb::ListFiles) | Self::Recall => "read",
             Self::Workspace(Verb::SearchFiles) => "search",
-            Self::Workspace(Verb::ListPorts) => "read",
+            Self::Workspace(Verb::ListPorts | Verb::ReadTerminal) => "read",
             Self::Workspace(Verb::WriteFile | Verb::EditFile) => "edit",
-            Self::Workspace(Verb::RunCommand) => "execute",
+            Self::Workspace(Verb::RunCommand | Verb::OpenTerminal | Verb::TypeInTerminal) => "execute",
+            Self::Workspace(Verb::CloseTerminal) => "other",
         }
     }
 
@@ -282,6 +305,7 @@ pub(super) fn title_of(name: &str, input: &Value) -> String {
                 argv => format!("Run {}", argv.join(" ")),
             }
         }
+        "open_terminal" | "type_in_terminal" | "read_terminal" | "close_terminal" => terminal_title(name, input),
         STATEMENT_TOOL => "State what was done".to_owned(),
         other => other.replace('_', " "),
     };
@@ -304,6 +328,7 @@ impl TurnCx {
             Verb::ReadFile => self.read_file(input).await,
             Verb::ListFiles => self.list_files(input).await,
             Verb::SearchFiles => self.search_files(input).await,
+            Verb::ReadTerminal => self.read_terminal(input).await,
             _ => self.list_ports().await,
         };
         match looked {
@@ -314,6 +339,9 @@ impl TurnCx {
 
     /// The act that a verb stands for, or why there is none.
     pub(super) async fn prepare(&self, verb: Verb, input: &Value) -> Result<Prepared, String> {
+        if matches!(verb, Verb::OpenTerminal | Verb::TypeInTerminal) {
+            return self.prepare_terminal(verb, input).await;
+        }
         let id = self.workspace_id()?;
         let mut arguments = Arguments::new();
         arguments.insert("workspace_id".to_owned(), json!(id));
@@ -516,7 +544,7 @@ fn required<'a>(input: &'a Value, key: &str) -> Result<&'a str, String> {
     input.get(key).and_then(Value::as_str).ok_or_else(|| format!("`{key}` is missing, or is no text"))
 }
 
-fn words(error: crate::workspaces::NotDone) -> String {
+pub(super) fn words(error: crate::workspaces::NotDone) -> String {
     error.to_string()
 }
 
@@ -550,6 +578,9 @@ mod tests {
     fn a_call_is_told_in_one_line() {
         assert_eq!(title_of("run_command", &json!({"argv": ["bash", "-c", "make test"]})), "Run make test");
         assert_eq!(title_of("run_command", &json!({"argv": ["ls", "-l"]})), "Run ls -l");
+        assert_eq!(title_of("open_terminal", &json!({"argv": ["python3", "-i"]})), "Open terminal python3 -i");
+        assert_eq!(title_of("type_in_terminal", &json!({"text": "print(6*7)"})), "Type print(6*7)");
+        assert_eq!(title_of("type_in_terminal", &json!({"keys": ["ctrl_c", "enter"]})), "Press ctrl_c enter");
         assert_eq!(title_of("edit_file", &json!({"path": "a.py"})), "Edit a.py");
         assert_eq!(title_of("terminate_connection", &json!({})), "terminate connection");
     }

@@ -381,6 +381,8 @@ impl Sessions {
         {
             self.take_up(row);
         }
+        // What it was about to open when its session was closed is closed as well.
+        self.close_terminals_if_closed(&tenant, &id).await;
     }
 
     /// Drives the turn in flight to its end. Returns whether another has begun.

@@ -16,7 +16,11 @@ use super::{Asker, NotDone, SaveWanted, Use, Workspaces};
 
 impl Workspaces {
     /// A running workspace with leave to look into it.
-    async fn look(&self, asker: &Asker, id: &WorkspaceId) -> Result<(Arc<dyn WorkspaceLink>, Arc<Browse>), NotDone> {
+    pub(super) async fn look(
+        &self,
+        asker: &Asker,
+        id: &WorkspaceId,
+    ) -> Result<(Arc<dyn WorkspaceLink>, Arc<Browse>), NotDone> {
         let row = self.core.visible(&asker.principal, id).await?;
         let leave = self.core.leave(asker, id).await?;
         Ok((self.core.link(&row).await?, leave))

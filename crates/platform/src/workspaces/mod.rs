@@ -13,11 +13,14 @@ mod lifecycle;
 mod models;
 mod options;
 mod programs;
+mod screen;
 mod spares;
 mod staging;
 mod tenant_workdirs;
 mod tending;
+mod terminals;
 mod tools;
+mod typing;
 mod wanted;
 
 use std::collections::{BTreeMap, HashMap};
@@ -43,6 +46,8 @@ pub use reeve_store::Quota;
 pub use staging::Content;
 pub(crate) use staging::pieces;
 pub use tenant_workdirs::{BadWorkdirs, TenantWorkdirs};
+pub(crate) use terminals::{Look, Shown};
+pub(crate) use typing::{Key, check_typed};
 pub(crate) use wanted::checked_directory;
 pub use wanted::{ForkWanted, NewWorkspace, SaveWanted, WorkspaceChange, WorkspaceFilter, WorkspacePage};
 

@@ -1,22 +1,19 @@
-//! Programs and terminals: starting them by acts, following along.
+//! Programs: starting them by acts, following along.
 
 use futures_util::StreamExt as _;
-use reeve_gate::workspace::{AttachedTerminal, EventStream, Pipe, TerminalCommand, TerminalFrame};
+use reeve_gate::workspace::{EventStream, Pipe};
 use reeve_types::workspace::processes::{
     EXECUTION_OUTPUT_BYTES_MAX, EXECUTION_WHOLE_TIMEOUT_MS_MAX, ExecEvent, ExecRequest, ExecResult, OpenPipe,
-    OpenTerminal, OutputStream, Terminal, TerminalInput, TerminalOutput,
+    OutputStream,
 };
-use reeve_types::{
-    ActionClass, Effect, ExecutionId, Measured, PolicyRequest, Principal, ProblemCode, ResourceKind, TerminalId,
-    WorkspaceError, WorkspaceId,
-};
+use reeve_types::{ExecutionId, Principal, ProblemCode, WorkspaceError, WorkspaceId};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::access::slot;
 use super::effects::programs::within;
-use super::{Asker, Handed, NotDone, Use, Waiter, Workspaces, lock};
+use super::{Asker, Handed, NotDone, Waiter, Workspaces, lock};
 
 /// A program that runs. Dropping the events ends it.
 pub struct Execution {
@@ -117,100 +114,6 @@ impl Workspaces {
                 Err(failure) => Err(NotDone::new(ProblemCode::Unavailable, failure.message)),
             },
         }
-    }
-
-    /// Opens a terminal.
-    pub async fn open_terminal(
-        &self,
-        asker: &Asker,
-        id: &WorkspaceId,
-        wanted: &OpenTerminal,
-    ) -> Result<Terminal, NotDone> {
-        self.core.visible(&asker.principal, id).await?;
-        let mut arguments = json!(wanted);
-        arguments["workspace_id"] = json!(id);
-        self.ask(asker, "workspace_open_terminal", arguments).await
-    }
-
-    /// Looks at a terminal and types into it. Whoever policy denies opening one is refused, and an agent attaches only
-    /// where policy lets it open one without asking: typing is running programs.
-    pub async fn attach(
-        &self,
-        who: &Principal,
-        id: &WorkspaceId,
-        terminal: &TerminalId,
-    ) -> Result<AttachedTerminal, NotDone> {
-        let link = self.own_link(who, id).await?;
-        self.may_type(who, id)?;
-        let attached = link.attach(terminal).await?;
-        Ok(self.counted(id.clone(), attached))
-    }
-
-    /// Ends a terminal with all that it started.
-    pub async fn close_terminal(
-        &self,
-        who: &Principal,
-        id: &WorkspaceId,
-        terminal: &TerminalId,
-    ) -> Result<(), NotDone> {
-        Ok(self.own_link(who, id).await?.close_terminal(terminal).await?)
-    }
-
-    fn may_type(&self, who: &Principal, id: &WorkspaceId) -> Result<(), NotDone> {
-        let gate = self.core.gate()?;
-        let resource = gate
-            .resolve(ResourceKind::Workspace, Some(id.as_str()))
-            .map_err(|_| NotDone::NoSuchWorkspace(id.clone()))?;
-        let asked = PolicyRequest {
-            principal: who,
-            purpose: None,
-            resource: &resource,
-            class: ActionClass::Write,
-            tool: "workspace_open_terminal",
-            measured: Measured::default(),
-            at: self.core.clock.now(),
-        };
-        let effect = gate.explain(&asked).decision.effect;
-        if effect == Effect::Allow || (effect == Effect::RequireApproval && who.on_behalf_of.is_none()) {
-            return Ok(());
-        }
-        Err(NotDone::new(ProblemCode::PolicyDenied, "policy does not let you use terminals of this workspace"))
-    }
-
-    /// The same terminal; what goes in and out counts as use. Pages that are left open attach again and again: what they
-    /// are shown once more is no use, and neither is the size that they tell.
-    fn counted(&self, id: WorkspaceId, attached: AttachedTerminal) -> AttachedTerminal {
-        let (input, mut typed) = mpsc::channel::<TerminalCommand>(64);
-        let (this, of, onward) = (self.clone(), id.clone(), attached.input);
-        tokio::spawn(async move {
-            while let Some(command) = typed.recv().await {
-                if matches!(
-                    &command,
-                    TerminalCommand::Bytes(_) | TerminalCommand::Control(TerminalInput::Signal { .. })
-                ) {
-                    this.touch(&of, Use::Terminal);
-                }
-                if onward.send(command).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let (this, mut again) = (self.clone(), 0);
-        let output = attached
-            .output
-            .inspect(move |frame| match frame {
-                Ok(TerminalFrame::Control(TerminalOutput::Ready { remembered, .. })) => again = *remembered,
-                Ok(TerminalFrame::Bytes(bytes)) => {
-                    let new = (bytes.len() as u64).saturating_sub(again);
-                    again = again.saturating_sub(bytes.len() as u64);
-                    if new > 0 {
-                        this.touch(&id, Use::Terminal);
-                    }
-                }
-                _ => {}
-            })
-            .boxed();
-        AttachedTerminal { output, input }
     }
 }
 

@@ -9,7 +9,7 @@ use reeve_types::{
 };
 use serde_json::{Value, json};
 
-use super::{Core, Handed};
+use super::{Core, Handed, Key};
 
 /// Which change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub(super) enum Act {
     Extract,
     Execute,
     Terminal,
+    Type,
     Pipe,
     AskModel,
     PutBack,
@@ -63,6 +64,7 @@ pub(super) fn all(core: &Arc<Core>) -> Vec<Arc<dyn Tool>> {
         Act::Extract,
         Act::Execute,
         Act::Terminal,
+        Act::Type,
         Act::Pipe,
         Act::AskModel,
         Act::PutBack,
@@ -168,6 +170,12 @@ fn spec(act: Act, run_max_ms: u64) -> ToolSpec {
         Act::Terminal => {
             ("workspace_open_terminal", Write, partial(FILES_COME_BACK), "Opens a terminal in a workspace.")
         }
+        Act::Type => (
+            "workspace_type",
+            Write,
+            partial(FILES_COME_BACK),
+            "Types into a terminal of a workspace: text as it stands, then keys by their names. What is typed is run.",
+        ),
         Act::Pipe => (
             "workspace_open_pipe",
             Write,
@@ -251,7 +259,11 @@ fn schema(act: Act, target: &str) -> Value {
                    "env": {"type": "object", "additionalProperties": text}, "stdin": text, "timeout_ms": size}),
             &[],
         ),
-        Act::Terminal => (json!({"cols": size, "rows": size, "argv": list, "cwd": path}), &[]),
+        Act::Terminal => (json!({"cols": size, "rows": size, "argv": list, "cwd": path, "session": text}), &[]),
+        Act::Type => (
+            json!({"terminal_id": text, "text": text, "keys": {"type": "array", "items": {"enum": Key::NAMES}}}),
+            &["terminal_id"],
+        ),
         Act::Pipe => (json!({"argv": list, "cwd": path, "variables": list}), &["argv"]),
         Act::AskModel => (
             json!({"for": {"enum": ["chat", "change", "completion"]}, "model": text, "prompt_sha256": text}),

@@ -20,6 +20,7 @@ mod lifecycle;
 mod model_server;
 mod notices;
 mod own_coder;
+mod own_terminal;
 mod pressed;
 #[path = "../../../workspace/tests/docker/program.rs"]
 mod program;

@@ -36,6 +36,15 @@ impl Asked {
         results.filter_map(|block| block["content"].as_str()).collect()
     }
 
+    /// How many results came back before the person said the last thing.
+    pub(crate) fn results_before(&self) -> usize {
+        let is_words =
+            |message: &&Value| message["role"] == "user" && blocks_of(message).any(|block| block["type"] == "text");
+        let last = self.messages.iter().rposition(|message| is_words(&message)).unwrap_or(0);
+        let before = self.messages[..last].iter().flat_map(blocks_of);
+        before.filter(|block| block["type"] == "tool_result").count()
+    }
+
     fn blocks(&self) -> impl Iterator<Item = &Value> {
         self.messages.iter().flat_map(blocks_of)
     }

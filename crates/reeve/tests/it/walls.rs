@@ -105,6 +105,7 @@ fn each_heavy_or_restless_crate_is_known_to_one_of_ours() {
     assert_only(&manifests, "bollard", &["reeve-workspace"]);
     assert_only(&manifests, "agent-client-protocol-schema", &["reeve-agents"]);
     assert_only(&manifests, "seccompiler", &["reeve-workspace"]);
+    assert_only(&manifests, "vt100", &["reeve-platform"]);
     assert_only(&manifests, "clap", &["reeve"]);
 }
 

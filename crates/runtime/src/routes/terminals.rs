@@ -36,6 +36,12 @@ pub(super) async fn route(runtime: &Arc<Runtime>, rest: &[&str], request: Reques
     match (rest, request.method()) {
         ([], &Method::GET) => ok(&runtime.terminals.list()),
         ([], &Method::POST) => open(runtime, request).await,
+        ([], &Method::DELETE) => {
+            let session = Query::of(&request).parsed("session")?;
+            let session = session.ok_or_else(|| bad("`session` must say whose terminals are closed"))?;
+            runtime.terminals.close_all_of(&session);
+            Ok(done())
+        }
         ([id], &Method::DELETE) => {
             runtime.terminals.close(&id_of(id)?)?;
             Ok(done())

@@ -107,6 +107,8 @@ impl Client {
             rows: screen.rows,
             resumed,
             remembered: screen.history.end().saturating_sub(began),
+            at: began,
+            session: terminal.session.clone(),
         };
         drop(screen);
         (Self { terminal: Arc::clone(terminal), key, news, over: false }, ready)

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -62,12 +63,14 @@ impl Life {
             id,
             opened_at: Timestamp::now(),
             program: program.unwrap_or_default(),
+            session: wanted.session.clone(),
             master: register(pty.master)?,
             screen: Mutex::new(screen),
             input: Input::default(),
             news: watch::Sender::new(0),
             caught_up: Notify::new(),
             closing: Notify::new(),
+            closed: AtomicBool::new(false),
             activity,
         });
         Ok(Self { terminal, supervised })

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::WorkspacePath;
-use crate::{ExecutionId, TerminalId};
+use crate::{ExecutionId, SessionId, TerminalId};
 
 /// How long a program may run unless told otherwise, in milliseconds.
 pub const EXECUTION_TIMEOUT_MS: u64 = 30_000;
@@ -22,6 +22,10 @@ pub const PIPE_ERRORS_BYTES: usize = 64 * 1024;
 pub const PIPE_WINDOW_BYTES: u32 = 256 * 1024;
 /// How many terminals a workspace may have.
 pub const TERMINALS_MAX: usize = 8;
+/// How many of them one session's agent may have open: people have room, too.
+pub const TERMINALS_OF_SESSION_MAX: usize = 4;
+/// Most that is typed into a terminal by one act, in bytes.
+pub const TYPED_BYTES_MAX: usize = 16 * 1024;
 /// How much output a terminal remembers for whoever attaches again, in bytes.
 pub const TERMINAL_HISTORY_BYTES: usize = 1024 * 1024;
 
@@ -242,11 +246,15 @@ pub struct OpenTerminal {
     /// Where it starts.
     #[cfg_attr(feature = "schema", schema(value_type = Object))]
     pub cwd: WorkspacePath,
+    /// The session that it is for: its agent may use the terminal, and it is closed when the session ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub session: Option<SessionId>,
 }
 
 impl Default for OpenTerminal {
     fn default() -> Self {
-        Self { cols: 80, rows: 24, argv: Vec::new(), cwd: WorkspacePath::root() }
+        Self { cols: 80, rows: 24, argv: Vec::new(), cwd: WorkspacePath::root(), session: None }
     }
 }
 
@@ -268,6 +276,19 @@ pub struct Terminal {
     /// When it was opened.
     #[cfg_attr(feature = "schema", schema(value_type = String, format = DateTime))]
     pub opened_at: Timestamp,
+    /// The session that it is for, if it is one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
+    pub session: Option<SessionId>,
+}
+
+/// What was typed into a terminal by one act has been taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Typed {
+    /// Into which.
+    pub terminal_id: TerminalId,
+    /// Where the terminal's output was then: whatever it answers comes after.
+    pub at: u64,
 }
 
 /// What a client says to a terminal besides keystrokes; text frames of the WebSocket.
@@ -316,6 +337,12 @@ pub enum TerminalOutput {
         /// How many bytes of what follows are what it remembers; the rest is new.
         #[serde(default)]
         remembered: u64,
+        /// Where what follows begins, in bytes since the terminal was opened.
+        #[serde(default)]
+        at: u64,
+        /// The session that it is for, if it is one's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
     },
     /// The program has ended.
     Exit {

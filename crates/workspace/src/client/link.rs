@@ -2,16 +2,16 @@
 
 use reeve_gate::Permitted;
 use reeve_gate::workspace::{
-    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, OpenFile, Pipe, WorkspaceLink,
+    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, Keystrokes, OpenFile, Pipe, WorkspaceLink,
 };
 use reeve_types::workspace::files::{
     ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, FileVersion, SaveFile,
     Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{
-    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal,
+    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal, Typed,
 };
-use reeve_types::{ExecutionId, TerminalId, UploadId, VersionId, WorkspacePath};
+use reeve_types::{ExecutionId, SessionId, TerminalId, UploadId, VersionId, WorkspacePath};
 
 use super::RuntimeClient;
 use super::address::with_path;
@@ -174,6 +174,16 @@ impl WorkspaceLink for RuntimeClient {
 
     fn attach<'a>(&'a self, terminal: &'a TerminalId) -> Answer<'a, AttachedTerminal> {
         Box::pin(self.attach_to(terminal))
+    }
+
+    fn type_in(&self, what: Permitted<Keystrokes>) -> Answer<'_, Typed> {
+        Box::pin(async move { self.press(what.open().0).await })
+    }
+
+    fn close_terminals_of<'a>(&'a self, session: &'a SessionId) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.connections.tell(hyper::Method::DELETE, &format!("/v1/terminals?session={session}")).await
+        })
     }
 
     fn close_terminal<'a>(&'a self, terminal: &'a TerminalId) -> Answer<'a, ()> {

@@ -1,11 +1,14 @@
 //! Terminals: frames both ways over a connection that stopped being HTTP.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use hyper::Method;
 use hyper_util::rt::TokioIo;
-use reeve_gate::workspace::{AttachedTerminal, TerminalCommand, TerminalFrame};
-use reeve_types::workspace::processes::TerminalOutput;
-use reeve_types::{TerminalId, WorkspaceError};
+use reeve_gate::workspace::{AttachedTerminal, Keystrokes, TerminalCommand, TerminalFrame};
+use reeve_types::workspace::processes::{TerminalInput, TerminalOutput, Typed};
+use reeve_types::{ProblemCode, TerminalId, WorkspaceError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 
@@ -16,6 +19,8 @@ use super::{RuntimeClient, bounded};
 const FRAME_BYTES_MAX: usize = 1024 * 1024 + 64 * 1024;
 /// Largest frame of control.
 const CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// How long a terminal may take to take what is typed.
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
 /// How many commands may wait to be sent.
 const COMMANDS_WAITING: usize = 64;
 const BYTES: u8 = 0;
@@ -38,6 +43,36 @@ impl RuntimeClient {
             }
         });
         Ok(AttachedTerminal { output: Box::pin(output), input })
+    }
+}
+
+impl RuntimeClient {
+    /// Presses keys, and waits until the terminal has taken them: a ping that follows them is answered after them.
+    pub(super) async fn press(&self, keys: Keystrokes) -> Result<Typed, WorkspaceError> {
+        let attached = self.attach_to(&keys.terminal).await?;
+        let (mut output, input) = (attached.output, attached.input);
+        let typed = async {
+            let (at, remembered) = match output.next().await.transpose()? {
+                Some(TerminalFrame::Control(TerminalOutput::Ready { at, remembered, .. })) => (at, remembered),
+                _ => return Err(bounded::nonsense("begins a terminal with something else than `ready`")),
+            };
+            // Sent at once, and not when what is remembered has come: a terminal that floods is typed into as well.
+            let gone = |_| WorkspaceError::new(ProblemCode::Unavailable, "the terminal's connection ended");
+            input.send(TerminalCommand::Bytes(Bytes::from(keys.bytes))).await.map_err(gone)?;
+            input.send(TerminalCommand::Control(TerminalInput::Ping { t: 1 })).await.map_err(gone)?;
+            while let Some(frame) = output.next().await {
+                match frame? {
+                    TerminalFrame::Control(TerminalOutput::Error { code, message }) if code == "input_lost" => {
+                        return Err(WorkspaceError::new(ProblemCode::Conflict, message));
+                    }
+                    TerminalFrame::Control(TerminalOutput::Pong { .. } | TerminalOutput::Exit { .. }) => break,
+                    TerminalFrame::Bytes(_) | TerminalFrame::Control(_) => {}
+                }
+            }
+            Ok(Typed { terminal_id: keys.terminal, at: at.saturating_add(remembered) })
+        };
+        let late = |_| WorkspaceError::new(ProblemCode::Timeout, "the terminal did not take what was typed");
+        tokio::time::timeout(TAKEN_WITHIN, typed).await.map_err(late)?
     }
 }
 

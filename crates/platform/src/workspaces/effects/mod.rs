@@ -142,6 +142,7 @@ impl Core {
             Act::Save | Act::Files | Act::Upload | Act::Extract => self.change_files(act, call, &row).await,
             Act::Execute => self.execute(call, &row, cx, waiter).await,
             Act::Terminal => self.open_terminal(call, &row).await,
+            Act::Type => self.type_in(call, &row).await,
             Act::AskModel => self.ask_model(call, cx, waiter).await,
             Act::Pipe => self.open_pipe(call, &row, waiter).await,
             _ => {

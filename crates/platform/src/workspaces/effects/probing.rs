@@ -32,6 +32,7 @@ impl Core {
             Act::Delete if state == Some(None) => ProbeVerdict::Happened("the workspace is gone".to_owned()),
             Act::Delete => reached(WorkspaceState::Deleted),
             Act::Execute => ProbeVerdict::CannotTell("the program was ended with the server".to_owned()),
+            Act::Type => ProbeVerdict::CannotTell("it may have been typed; look at what the terminal shows".to_owned()),
             _ => ProbeVerdict::CannotTell("it cannot be told afterwards; look into the workspace".to_owned()),
         }
     }

@@ -2,15 +2,17 @@
 
 use futures_util::StreamExt as _;
 use reeve_gate::TaskCx;
+use reeve_gate::workspace::Keystrokes;
 use reeve_store::StoredWorkspace;
 use reeve_types::workspace::processes::{ExecRequest, OpenPipe, OpenTerminal};
 use reeve_types::{ExecutionId, ProblemCode, TerminalId, WorkspaceError, WorkspaceId};
 use tokio::sync::mpsc;
 
-use super::{Call, Done, part, read, told};
+use super::{Call, Done, bad, part, read, told};
 use crate::workspaces::access::slot;
 use crate::workspaces::programs::Whole;
-use crate::workspaces::{Core, Execution, Handed, Use, Waiter, lock};
+use crate::workspaces::typing::keystrokes;
+use crate::workspaces::{Core, Execution, Handed, Key, Use, Waiter, check_typed, lock};
 
 /// How much of each stream an act's result keeps, in bytes.
 const RESULT_BYTES: usize = 256 * 1024;
@@ -23,6 +25,24 @@ impl Core {
         let id = TerminalId::new(self.clock.now(), self.clock.random());
         let terminal = link.open_terminal(id, call.narrow(|_| Ok::<_, WorkspaceError>(wanted))?).await?;
         told("opened a terminal".to_owned(), &terminal)
+    }
+
+    pub(super) async fn type_in(&self, call: Call, row: &StoredWorkspace) -> Done {
+        #[derive(serde::Deserialize)]
+        struct Typing {
+            terminal_id: TerminalId,
+            #[serde(default)]
+            text: String,
+            #[serde(default)]
+            keys: Vec<Key>,
+        }
+        let wanted: Typing = read(&call.call().arguments, &["workspace_id"])?;
+        check_typed(&wanted.text, &wanted.keys).map_err(bad)?;
+        let link = self.link(row).await?;
+        self.touch(&row.workspace.id, Use::Terminal);
+        let keys = Keystrokes { terminal: wanted.terminal_id, bytes: keystrokes(&wanted.text, &wanted.keys) };
+        let typed = link.type_in(call.narrow(|_| Ok::<_, WorkspaceError>(keys))?).await?;
+        told("typed it".to_owned(), &typed)
     }
 
     pub(super) async fn open_pipe(&self, call: Call, row: &StoredWorkspace, waiter: &mut Option<Waiter>) -> Done {

@@ -7,19 +7,20 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt as _;
 use reeve_gate::Permitted;
 use reeve_gate::workspace::{
-    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, ForkWorkspace, Found, OpenFile, Pipe, Readiness,
-    RemoveWorkspace, TakeSnapshot, WorkspaceDriver, WorkspaceLink,
+    Answer, AttachedTerminal, Browse, ByteStream, Duplex, EventStream, ForkWorkspace, Found, Keystrokes, OpenFile,
+    Pipe, Readiness, RemoveWorkspace, TakeSnapshot, WorkspaceDriver, WorkspaceLink,
 };
 use reeve_types::workspace::files::{
     ArchiveFormat, ByteRange, Extracted, FileChanged, FileEntry, FileEvent, FileOperation, FileVersion, SaveFile,
     Saved, SearchEvent, SearchQuery, TrashEntry, TreePage, TreeQuery, Upload,
 };
 use reeve_types::workspace::processes::{
-    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal,
+    ExecEvent, ExecRequest, Language, ListeningPort, OpenPipe, OpenTerminal, Terminal, Typed,
 };
 use reeve_types::workspace::{DriverKind, Isolation, WorkspaceSpec, WorkspaceUsage};
 use reeve_types::{
-    Digest, ExecutionId, ProblemCode, TerminalId, UploadId, VersionId, WorkspaceError, WorkspaceId, WorkspacePath,
+    Digest, ExecutionId, ProblemCode, SessionId, TerminalId, UploadId, VersionId, WorkspaceError, WorkspaceId,
+    WorkspacePath,
 };
 use tokio::sync::Notify;
 
@@ -271,6 +272,12 @@ impl WorkspaceLink for FakeLink {
         nothing()
     }
     fn attach<'a>(&'a self, _: &'a TerminalId) -> Answer<'a, AttachedTerminal> {
+        nothing()
+    }
+    fn type_in(&self, _: Permitted<Keystrokes>) -> Answer<'_, Typed> {
+        nothing()
+    }
+    fn close_terminals_of<'a>(&'a self, _: &'a SessionId) -> Answer<'a, ()> {
         nothing()
     }
     fn close_terminal<'a>(&'a self, _: &'a TerminalId) -> Answer<'a, ()> {
