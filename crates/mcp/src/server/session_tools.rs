@@ -18,6 +18,7 @@ struct One {
     #[serde(alias = "session_id")]
     session_id: String,
     text: Option<String>,
+    command: Option<String>,
     reason: Option<String>,
     #[serde(alias = "approval_id")]
     approval_id: Option<ApprovalId>,
@@ -144,6 +145,15 @@ async fn about_one(
                 "session_id": id, "state": session.state, "turns": session.turns, "duration_ms": duration_ms,
                 "usage": session.usage, "counts": counts,
             }))
+        }
+        SessionVerb::Latency => {
+            data(&json!({"session_id": id, "aggregated": transcript::timed(sessions, caller, id).await?}))
+        }
+        SessionVerb::Command => {
+            let command = one.command.as_deref().map(|command| command.trim().trim_start_matches('/'));
+            let command = command.filter(|command| !command.is_empty());
+            let command = command.ok_or_else(|| Refused::failed("`command` is missing: name one"))?;
+            data(&sessions.prompt(caller, id, &format!("/{command}")).await?)
         }
         SessionVerb::Send | SessionVerb::Prompt => {
             let text = one.text.ok_or_else(|| Refused::failed("`text` is missing: say something"))?;

@@ -19,11 +19,13 @@ pub(crate) enum SessionVerb {
     Transcript,
     Summary,
     Metrics,
+    Latency,
     Events,
     Create,
     CreateBatch,
     Send,
     Prompt,
+    Command,
     Approve,
     Reject,
     Respond,
@@ -35,7 +37,7 @@ pub(crate) enum SessionVerb {
 }
 
 impl SessionVerb {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Health,
         Self::Agents,
         Self::List,
@@ -43,11 +45,13 @@ impl SessionVerb {
         Self::Transcript,
         Self::Summary,
         Self::Metrics,
+        Self::Latency,
         Self::Events,
         Self::Create,
         Self::CreateBatch,
         Self::Send,
         Self::Prompt,
+        Self::Command,
         Self::Approve,
         Self::Reject,
         Self::Respond,
@@ -62,7 +66,7 @@ impl SessionVerb {
         let (name, description, properties, required) = self.shape();
         let class = match self {
             Self::Health | Self::Agents | Self::List | Self::Status => ActionClass::Read,
-            Self::Transcript | Self::Summary | Self::Metrics | Self::Events => ActionClass::Read,
+            Self::Transcript | Self::Summary | Self::Metrics | Self::Latency | Self::Events => ActionClass::Read,
             Self::Kill => ActionClass::Destructive,
             _ => ActionClass::Write,
         };
@@ -121,6 +125,12 @@ impl SessionVerb {
                 only_id,
                 &["sessionId"],
             ),
+            Self::Latency => (
+                "get_session_latency",
+                "How long a session's turns, first words, tool calls and answers of people took, in milliseconds.",
+                only_id,
+                &["sessionId"],
+            ),
             Self::Events => (
                 "acp_get_events",
                 "Gives the raw events of a session after a sequence number, oldest first.",
@@ -148,6 +158,12 @@ impl SessionVerb {
                  `get_transcript` shows the answer.",
                 json!({"sessionId": id, "text": {"type": "string", "minLength": 1}}),
                 &["sessionId", "text"],
+            ),
+            Self::Command => (
+                "send_command",
+                "Says a command of the agent's own, such as `/compact`; the `/` may be left out. It is taken in like a message.",
+                json!({"sessionId": id, "command": {"type": "string", "minLength": 1}}),
+                &["sessionId", "command"],
             ),
             Self::Approve | Self::Reject => (
                 if self == Self::Approve { "approve_permission" } else { "reject_permission" },

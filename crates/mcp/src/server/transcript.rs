@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use reeve_platform::sessions::{SessionError, Sessions};
+use reeve_platform::sessions::{SessionError, Sessions, Timing};
 use reeve_types::session::{Happening, SessionEvent};
 use reeve_types::{Principal, SessionId};
 use serde::Serialize;
@@ -114,6 +114,21 @@ pub(crate) async fn counted(
     })
     .await?;
     Ok((counts, last))
+}
+
+/// How long things took in a session.
+pub(crate) async fn timed(
+    sessions: &Sessions,
+    caller: &Principal,
+    id: &SessionId,
+) -> Result<serde_json::Value, SessionError> {
+    let mut timing = Timing::default();
+    walk(sessions, caller, id, 0, |event| {
+        timing.take(event);
+        true
+    })
+    .await?;
+    Ok(timing.told())
 }
 
 async fn walk(

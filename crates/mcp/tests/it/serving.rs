@@ -88,10 +88,23 @@ async fn a_session_is_begun_followed_and_ended() {
     assert_eq!((&summary["counts"]["prompts"], &summary["last_message"]["text"]), (&json!(1), &json!("All is well.")));
     let metrics = alice.data("get_session_metrics", json!({"sessionId": id})).await;
     assert_eq!(metrics["turns"], 1);
+    let latency = alice.data("get_session_latency", json!({"sessionId": id})).await;
+    assert_eq!(
+        (&latency["aggregated"]["turn_ms"]["count"], &latency["aggregated"]["tool_call_ms"]["count"]),
+        (&json!(1), &json!(0))
+    );
     let events = alice.data("acp_get_events", json!({"sessionId": id, "since": 0, "limit": 2})).await;
     assert_eq!((events["events"].as_array().unwrap().len(), &events["nextSeq"]), (2, &json!(2)));
     let listed = alice.data("list_sessions", json!({"status": "idle"})).await;
     assert_eq!(listed["sessions"][0]["title"], "A look");
+    let empty = alice.refused("send_command", json!({"sessionId": id, "command": " / "})).await;
+    assert!(empty["message"].as_str().unwrap().contains("`command`"));
+    let mut feed =
+        caller.follow(&owner, &id.parse().unwrap(), metrics["counts"]["events"].as_u64().unwrap()).await.unwrap();
+    let taken = alice.data("send_command", json!({"sessionId": id, "command": "compact"})).await;
+    assert!(taken["prompt_id"].as_str().unwrap().starts_with("prm_"));
+    let said = feed.next().await.unwrap().json.clone();
+    assert!(said.contains("\"/compact\""), "{said}");
     let ended = alice.data("kill_session", json!({"sessionId": id, "reason": "done"})).await;
     assert_eq!(ended["state"], "closed");
     let again = alice.refused("send_message", json!({"sessionId": id, "text": "more"})).await;

@@ -22,6 +22,7 @@ mod spent;
 mod statements;
 mod terminals;
 mod thinking;
+mod timing;
 mod tools;
 mod transcript;
 mod turn;
@@ -55,6 +56,7 @@ pub use permission::permission_tool;
 pub use prompting::Accepted;
 pub use reeve_store::SessionFilter;
 pub use sharing::Shared;
+pub use timing::Timing;
 
 /// Settings of sessions.
 #[derive(Debug, Clone)]

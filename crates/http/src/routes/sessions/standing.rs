@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use axum::Json;
 use axum::extract::State;
-use reeve_platform::sessions::{SessionError, Sessions};
+use reeve_platform::sessions::{SessionError, Sessions, Timing};
 use reeve_store::SessionFilter;
 use reeve_types::session::{Happening, Session, SessionState};
 use reeve_types::{ProblemCode, SessionId};
@@ -123,30 +123,6 @@ pub(crate) async fn tools(
     Ok(Json(json!({"sessionId": id, "tools": tools, "totalCalls": total})))
 }
 
-/// Times of one kind, in milliseconds.
-#[derive(Default)]
-struct Times {
-    count: u64,
-    sum: i64,
-    least: Option<i64>,
-    most: Option<i64>,
-}
-
-impl Times {
-    fn take(&mut self, from: jiff::Timestamp, to: jiff::Timestamp) {
-        let took = i64::try_from(to.duration_since(from).as_millis()).unwrap_or(i64::MAX).max(0);
-        self.count += 1;
-        self.sum = self.sum.saturating_add(took);
-        self.least = Some(self.least.map_or(took, |least| least.min(took)));
-        self.most = Some(self.most.map_or(took, |most| most.max(took)));
-    }
-
-    fn told(&self) -> Value {
-        let mean = i64::try_from(self.count).ok().filter(|count| *count > 0).map(|count| self.sum / count);
-        json!({"count": self.count, "min": self.least, "max": self.most, "avg": mean})
-    }
-}
-
 /// How long a session's turns, calls and answers took.
 #[utoipa::path(get, path = "/sessions/{id}/latency", tag = "sessions", operation_id = "session_latency",
     params(("id" = String, Path, description = "The session's id.")),
@@ -157,42 +133,9 @@ pub(crate) async fn latency(
     Id(id): Id<SessionId>,
 ) -> Result<Json<Value>, Problem> {
     let sessions = service(&app.platform)?;
-    let (mut turn, mut first_word, mut call, mut answer) =
-        (Times::default(), Times::default(), Times::default(), Times::default());
-    let (mut began, mut silent) = (None, false);
-    let (mut called, mut asked) = (HashMap::new(), HashMap::new());
-    let take = |event: &reeve_types::session::SessionEvent| match &event.what {
-        Happening::TurnStarted { .. } => (began, silent) = (Some(event.at), true),
-        Happening::Delta { .. } | Happening::Message { .. } | Happening::ModelReplied { .. } if silent => {
-            silent = false;
-            if let Some(began) = began {
-                first_word.take(began, event.at);
-            }
-        }
-        Happening::ToolCalled { call_id, .. } => drop(called.insert(call_id.clone(), event.at)),
-        Happening::ToolFinished { call_id, .. } => {
-            if let Some(since) = called.remove(call_id) {
-                call.take(since, event.at);
-            }
-        }
-        Happening::ToolWaiting { approval_id, .. } => drop(asked.insert(approval_id.clone(), event.at)),
-        Happening::ToolAnswered { approval_id, .. } => {
-            if let Some(since) = asked.remove(approval_id) {
-                answer.take(since, event.at);
-            }
-        }
-        Happening::TurnEnded { .. } => {
-            if let Some(since) = began.take() {
-                turn.take(since, event.at);
-            }
-        }
-        _ => {}
-    };
-    Events::of(&sessions, &caller, &id).each(take).await?;
-    Ok(Json(json!({"sessionId": id, "aggregated": {
-        "turn_ms": turn.told(), "first_word_ms": first_word.told(), "tool_call_ms": call.told(),
-        "permission_response_ms": answer.told(),
-    }})))
+    let mut timing = Timing::default();
+    Events::of(&sessions, &caller, &id).each(|event| timing.take(event)).await?;
+    Ok(Json(json!({"sessionId": id, "aggregated": timing.told()})))
 }
 
 #[derive(Deserialize, IntoParams)]
