@@ -461,6 +461,8 @@ export interface AuditEvent {
   purpose_note?: string;
   resource?: { kind: string; name: string; tags?: string[]; sensitivity?: string[] };
   session?: { id?: string; agent_name?: string };
+  /** The W3C trace and span that it was written in, where traces are sent. */
+  span?: { trace_id: string; span_id: string };
   input?: { user_query?: string };
   tool?: {
     name: string;

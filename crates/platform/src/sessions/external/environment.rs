@@ -26,8 +26,6 @@ const DENIED: &[&str] = &[
     "SHELL",
     "DATABASE_URL",
     "JWT_SECRET",
-    "ANTHROPIC_API_KEY",
-    "OPENAI_API_KEY",
     "GEMINI_API_KEY",
     "GOOGLE_API_KEY",
     "IFS",
@@ -47,7 +45,13 @@ const DENIED_PREFIXES: &[&str] = &[
     "DOCKER_",
     "REEVE_",
     "AEGIS_",
+    "ANTHROPIC_",
+    "OPENAI_",
+    "MOONSHOT_",
 ];
+/// Names below those prefixes that say which model a session uses, with whose word: a maker's own.
+const ALLOWED: &[&str] =
+    &["ANTHROPIC_BASE_URL", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_DEFAULT_MODEL", "ANTHROPIC_DEFAULT_FAST_MODEL"];
 
 /// Checks what a session's maker adds to an agent's environment.
 pub(in crate::sessions) fn checked_environment(
@@ -64,7 +68,8 @@ pub(in crate::sessions) fn checked_environment(
         if !named {
             return Err(bad(format!("`env`: `{shown}` is no name of a variable: use A to Z, 0 to 9 and `_`")));
         }
-        if DENIED.contains(&name.as_str()) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+        let denied = DENIED.contains(&name.as_str()) || DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if denied && !ALLOWED.contains(&name.as_str()) {
             return Err(bad(format!("`env`: `{shown}` cannot be set for an agent")));
         }
         if value.is_empty() || value.len() > 8192 || value.chars().any(char::is_control) {
@@ -82,10 +87,23 @@ mod tests {
     fn an_environment_cannot_change_how_programs_are_found_or_carry_keys() {
         let of = |name: &str, value: &str| checked_environment(&BTreeMap::from([(name.to_owned(), value.to_owned())]));
         assert!(of("MY_FLAG", "1").is_ok());
-        assert!(of("ANTHROPIC_BASE_URL", "http://localhost:1").is_ok());
-        for name in
-            ["PATH", "LD_PRELOAD", "NODE_OPTIONS", "AWS_SECRET_ACCESS_KEY", "ANTHROPIC_API_KEY", "lower", "1A", ""]
-        {
+        for name in ALLOWED {
+            assert!(of(name, "x").is_ok(), "{name}");
+        }
+        for name in [
+            "PATH",
+            "LD_PRELOAD",
+            "NODE_OPTIONS",
+            "AWS_SECRET_ACCESS_KEY",
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "MOONSHOT_API_KEY",
+            "lower",
+            "1A",
+            "",
+        ] {
             assert!(of(name, "x").is_err(), "{name}");
         }
         assert!(of("A", "").is_err());
