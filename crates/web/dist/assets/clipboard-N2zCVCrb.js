@@ -1,0 +1,1 @@
+async function e(e){if(!navigator.clipboard)throw Error(`This browser gives pages without TLS no clipboard. Select the text and copy it by the keyboard.`);await navigator.clipboard.writeText(e)}export{e as t};

@@ -1,1 +1,0 @@
-import{q as e}from"./ui-BvlziCKP.js";var t=null;function n(){return t??=e(`/workspace-templates`).catch(e=>{throw t=null,e}),t}function r(e,t){return t.filter(({name:t})=>e?.drivers.includes(t))}function i(e){return e.find(e=>e.default)??e[0]}export{n,i as r,r as t};

@@ -1,0 +1,1 @@
+import{J as e,et as t,nt as n}from"./ui-B7Fe5tQg.js";async function r(r,i,a){let o=window.showSaveFilePicker;if(!o)return n(await(await t(r,{query:i})).blob(),a),!0;let s;try{s=await o({suggestedName:a})}catch(t){if(e(t))return!1;throw t}let c=await t(r,{query:i}),l=await s.createWritable();return c.body?(await c.body.pipeTo(l),!0):(await l.close(),!0)}export{r as t};

@@ -1,0 +1,1 @@
+import{cn as e,q as t,qt as n,un as r}from"./ui-B7Fe5tQg.js";var i=new class{#e=r(new Map);#t=!1;load(){this.#t||(this.#t=!0,t(`/tools`).then(t=>e(this.#e,new Map(t.tools.map(e=>[e.name,e]))),()=>this.#t=!1))}get names(){return[...n(this.#e).keys()].sort()}find(e){return n(this.#e).get(e)}};export{i as t};

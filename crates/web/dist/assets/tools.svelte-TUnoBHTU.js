@@ -1,1 +1,0 @@
-import{cn as e,q as t,qt as n,un as r}from"./ui-BvlziCKP.js";var i=new class{#e=r(new Map);#t=!1;load(){this.#t||(this.#t=!0,t(`/tools`).then(t=>e(this.#e,new Map(t.tools.map(e=>[e.name,e]))),()=>this.#t=!1))}get names(){return[...n(this.#e).keys()].sort()}find(e){return n(this.#e).get(e)}};export{i as t};
