@@ -95,7 +95,7 @@ fn of_api(method: &str, path: &str) -> RateClass {
     match method {
         "POST" if ends("/executions") => RateClass::Execution,
         "PUT" if ends("/files/content") => RateClass::Save,
-        "POST" if ends("/files/uploads") || ends("/files/history/restore") || ends("/files/extract") => RateClass::Save,
+        "POST" if ends("/files/uploads") || ends("/files/history/restore") || ends("/files/replace") || ends("/files/extract") => RateClass::Save,
         // Pieces of an upload that was admitted, and stopping what runs, are never refused.
         "GET" if in_sessions => RateClass::Free,
         // Stopping what runs is never refused, and tickets have a bound of their own.
@@ -103,7 +103,7 @@ fn of_api(method: &str, path: &str) -> RateClass {
         "POST" if path == "/auth/sse-token" => RateClass::Free,
         _ if in_workspaces && (path.contains("/uploads/") || path.contains("/executions/")) => RateClass::Free,
         _ if in_workspaces && path.contains("/terminals") => RateClass::Free,
-        "POST" if ends("/files/search") => RateClass::Free,
+        "POST" if ends("/files/search") || ends("/files/replace/preview") => RateClass::Free,
         "GET" if in_workspaces || path == "/workspace-templates" => RateClass::Free,
         "GET" if path.starts_with("/approvals") || path.ends_with("/stream") => RateClass::Free,
         "POST" if matches!(path, "/ws-tickets" | "/auth/refresh" | "/auth/logout") => RateClass::Free,

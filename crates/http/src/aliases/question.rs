@@ -12,10 +12,10 @@ use reeve_types::{ProblemCode, WorkspaceId, WorkspacePath};
 use serde::Deserialize;
 
 use super::given::Given;
-use super::vibecode_files::whole as whole_file;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::Problem;
+use crate::routes::workspaces::content::whole as whole_file;
 use crate::routes::workspaces::wire::bad_path;
 use crate::routes::workspaces::{Undone, asker, service};
 

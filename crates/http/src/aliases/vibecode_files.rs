@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use reeve_platform::workspaces::{Asker, Content, NotDone, SaveWanted, Workspaces};
 use reeve_types::workspace::files::{EDITOR_BYTES_MAX, FileEntry, FileOperation, FileType, Saved, TreeQuery};
 use reeve_types::{ProblemCode, WorkspaceId, WorkspacePath};
@@ -23,6 +22,7 @@ use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::parse;
 use crate::problem::Problem;
+use crate::routes::workspaces::content::whole;
 use crate::routes::workspaces::wire::{bad_path, tag};
 use crate::routes::workspaces::{USE, Undone, asker, service};
 
@@ -187,34 +187,6 @@ pub(super) async fn content(
         "content": text, "path": path.to_string(), "file_path": path.to_string(), "etag": etag, "encoding": encoding,
         "binary": encoding == "base64",
     }))
-}
-
-/// A file's bytes, when an editor may have them, and its entity tag.
-pub(super) async fn whole(
-    workspaces: &Workspaces,
-    asker: &Asker,
-    id: &WorkspaceId,
-    path: &WorkspacePath,
-) -> Result<(Vec<u8>, String), Undone> {
-    let mut open = workspaces.read(asker, id, path, None).await?;
-    let too_large = || {
-        let detail = format!("the file is larger than {EDITOR_BYTES_MAX} bytes; download it instead");
-        Problem::new(ProblemCode::TooLarge, detail)
-    };
-    if open.head.size > EDITOR_BYTES_MAX {
-        return Err(too_large().into());
-    }
-    let mut bytes = Vec::new();
-    while let Some(piece) = open.content.next().await {
-        let piece = piece.map_err(|error| {
-            Problem::new(ProblemCode::Unavailable, format!("the file could not be read to its end: {error}"))
-        })?;
-        bytes.extend_from_slice(&piece);
-        if bytes.len() as u64 > EDITOR_BYTES_MAX {
-            return Err(too_large().into());
-        }
-    }
-    Ok((bytes, open.head.etag))
 }
 
 /// The bytes that a client wants to save: text, or base64 where it says so.

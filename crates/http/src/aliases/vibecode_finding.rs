@@ -6,29 +6,25 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use reeve_platform::difference::difference;
-use reeve_platform::workspaces::{Asker, Content, NotDone, SaveWanted, Workspaces};
+use reeve_platform::workspaces::SaveWanted;
 use reeve_types::workspace::files::{ArchiveFormat, FileType, SearchEvent, SearchKind, SearchQuery};
 use reeve_types::{ProblemCode, WorkspaceId, WorkspacePath};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::given::Given;
-use super::vibecode_files::whole;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::parse;
 use crate::problem::Problem;
-use crate::routes::workspaces::wire::{bad_path, path_of, tag};
+use crate::routes::workspaces::replacing::{FileReplaced, ReplaceFiles, Replacing};
+use crate::routes::workspaces::wire::{bad_path, path_of};
 use crate::routes::workspaces::{USE, Undone, asker, bodies, service};
 use crate::socket::parameter;
 
 /// Most matches that one search tells.
 const MATCHES_MAX: u32 = 1000;
-/// Most files that one replacement may change.
-const FILES_MAX: usize = 200;
-/// Most bytes of all the files that one replacement looks at.
-const LOOKED_AT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 pub(crate) fn declare(routes: Routes) -> Routes {
     let at = |rest: &str| format!("/api/vibecode/files/{rest}");
@@ -82,107 +78,36 @@ async fn search(State(app): State<App>, caller: Caller, given: Given) -> Result<
     Ok(Json(json!({"matches": matches, "files": files, "truncated": truncated})))
 }
 
-/// A file with what would stand in it.
-struct Replaced {
-    path: WorkspacePath,
-    etag: String,
-    before: String,
-    after: String,
-    count: usize,
-}
-
-/// Replaces a text in every file that holds it. Without `apply` nothing is written and the differences are told; with it
-/// each file is saved, unless it was changed meanwhile.
+/// Replaces a text or an expression in every file that holds it. Without `apply` nothing is written and the differences are
+/// told; with it each file is saved, unless it was changed meanwhile.
 #[utoipa::path(post, path = "/api/vibecode/files/replace", responses((status = 200, description = "The files.")))]
 async fn replace(State(app): State<App>, caller: Caller, given: Given) -> Result<Json<Value>, Undone> {
-    let (workspaces, asker, id) = (service(&app.platform)?, asker(&app, &caller)?, given.session()?);
-    if given.flag("regex", false) || given.flag("whole_word", false) {
-        let detail = "what is replaced is a plain text, not an expression; leave `regex` and `whole_word` away";
-        return Err(Problem::new(ProblemCode::BadRequest, detail).into());
-    }
-    // What is replaced is exactly what was typed; letters of another case are other letters.
-    let query = SearchQuery { case_sensitive: true, kind: SearchKind::Contents, ..query(&given)? };
+    let id = given.session()?;
+    // Unless told otherwise, letters of another case are other letters here.
+    let query = SearchQuery { case_sensitive: given.flag("case_sensitive", true), ..query(&given)? };
     let with =
         given.text("replacement").ok_or_else(|| Problem::new(ProblemCode::BadRequest, "`replacement` is missing"))?;
-    let text = query.text.clone();
-    let (paths, truncated) = holding(workspaces, &asker, &id, query).await?;
-    let mut looked_at = 0;
-    let (mut files, mut replaced) = (Vec::new(), 0);
-    for path in paths {
-        let (bytes, etag) = match whole(workspaces, &asker, &id, &path).await {
-            Ok(read) => read,
-            Err(Undone::Problem(problem)) => {
-                files.push(json!({"path": path.to_string(), "error": problem.detail}));
-                continue;
-            }
-            Err(later) => return Err(later),
-        };
-        looked_at += bytes.len();
-        if looked_at > LOOKED_AT_BYTES_MAX {
-            let detail =
-                format!("the files hold more than {LOOKED_AT_BYTES_MAX} bytes together; narrow it with `include`");
-            return Err(Problem::new(ProblemCode::TooLarge, detail).into());
-        }
-        let Ok(before) = String::from_utf8(bytes) else { continue };
-        let count = before.matches(&text).count();
-        if count == 0 {
-            continue;
-        }
-        let file = Replaced { after: before.replace(&text, with), path, etag, before, count };
-        replaced += count;
-        files.push(file.told(workspaces, &asker, &id, given.flag("apply", false)).await?);
+    let replacing = Replacing::new(service(&app.platform)?, asker(&app, &caller)?, &id);
+    let apply = given.flag("apply", false);
+    let mut told = replacing.look(ReplaceFiles::of(query, with.to_owned())).await?;
+    if apply {
+        told = replacing.save(told).await?;
     }
-    Ok(Json(
-        json!({"files": files, "replaced": replaced, "truncated": truncated, "applied": given.flag("apply", false)}),
-    ))
+    let files: Vec<Value> = told.files.iter().map(file_told).collect();
+    Ok(Json(json!({"files": files, "replaced": told.replaced, "truncated": told.truncated, "applied": apply})))
 }
 
-/// The files that hold a text, and whether there may be more.
-async fn holding(
-    workspaces: &Workspaces,
-    asker: &Asker,
-    id: &WorkspaceId,
-    query: SearchQuery,
-) -> Result<(Vec<WorkspacePath>, bool), Undone> {
-    let mut events = workspaces.search(asker, id, SearchQuery { limit: 10 * MATCHES_MAX, ..query }).await?;
-    let (mut paths, mut truncated): (Vec<WorkspacePath>, bool) = (Vec::new(), true);
-    while let Some(event) = events.next().await {
-        match event? {
-            SearchEvent::Match { path, .. } if !paths.contains(&path) => {
-                if paths.len() == FILES_MAX {
-                    return Ok((paths, true));
-                }
-                paths.push(path);
-            }
-            SearchEvent::Match { .. } | SearchEvent::File { .. } => {}
-            SearchEvent::Done { truncated: cut, .. } => truncated = cut,
-        }
+fn file_told(file: &FileReplaced) -> Value {
+    let path = file.path.to_string();
+    let mut told = json!({"path": path, "count": file.count, "etag": file.etag});
+    if let Some(error) = &file.error {
+        told["error"] = json!(error);
     }
-    paths.sort();
-    Ok((paths, truncated))
-}
-
-impl Replaced {
-    async fn told(
-        self,
-        workspaces: &Workspaces,
-        asker: &Asker,
-        id: &WorkspaceId,
-        apply: bool,
-    ) -> Result<Value, Undone> {
-        let path = self.path.to_string();
-        if !apply {
-            let name = path.strip_prefix("/workspace/").unwrap_or(&path);
-            let diff = difference(name, Some(&self.before), &self.after).text;
-            return Ok(json!({"path": path, "count": self.count, "etag": self.etag, "diff": diff}));
-        }
-        let wanted = SaveWanted { path: self.path, if_match: Some(tag(&self.etag)), ..SaveWanted::default() };
-        match workspaces.save(asker, id, wanted, Content::Bytes(self.after.into())).await {
-            Ok(saved) => Ok(json!({"path": path, "count": self.count, "etag": saved.etag})),
-            Err(error @ (NotDone::Awaiting { .. } | NotDone::InProgress(_) | NotDone::Refused(_))) => Err(error.into()),
-            Err(error) => Ok(json!({"path": path, "count": 0, "error": error.to_string()})),
-        }
+    if let Some((before, after)) = &file.texts {
+        let name = path.strip_prefix("/workspace/").unwrap_or(&path);
+        told["diff"] = json!(difference(name, Some(before), after).text);
     }
+    told
 }
 
 fn named(request: &Request) -> Result<(WorkspaceId, WorkspacePath), Problem> {

@@ -8,10 +8,11 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use reeve_gate::workspace::OpenFile;
 use reeve_platform::workspaces::{Asker, NotDone, SaveWanted, Workspaces};
-use reeve_types::workspace::files::{ByteRange, FileHead, Saved};
+use reeve_types::workspace::files::{ByteRange, EDITOR_BYTES_MAX, FileHead, Saved};
 use reeve_types::{ProblemCode, WorkspaceId, WorkspacePath};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -276,6 +277,34 @@ pub(super) fn answered(status: StatusCode, saved: Saved) -> Response {
         response.headers_mut().insert(ETAG, etag);
     }
     response
+}
+
+/// A file's bytes, when an editor may have them, and its entity tag.
+pub(crate) async fn whole(
+    workspaces: &Workspaces,
+    asker: &Asker,
+    id: &WorkspaceId,
+    path: &WorkspacePath,
+) -> Result<(Vec<u8>, String), Undone> {
+    let mut open = workspaces.read(asker, id, path, None).await?;
+    let too_large = || {
+        let detail = format!("the file is larger than {EDITOR_BYTES_MAX} bytes; download it instead");
+        Problem::new(ProblemCode::TooLarge, detail)
+    };
+    if open.head.size > EDITOR_BYTES_MAX {
+        return Err(too_large().into());
+    }
+    let mut bytes = Vec::new();
+    while let Some(piece) = open.content.next().await {
+        let piece = piece.map_err(|error| {
+            Problem::new(ProblemCode::Unavailable, format!("the file could not be read to its end: {error}"))
+        })?;
+        bytes.extend_from_slice(&piece);
+        if bytes.len() as u64 > EDITOR_BYTES_MAX {
+            return Err(too_large().into());
+        }
+    }
+    Ok((bytes, open.head.etag))
 }
 
 fn missing(error: NotDone) -> Undone {

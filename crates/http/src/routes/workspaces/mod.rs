@@ -14,6 +14,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod moving;
 pub(crate) mod ports;
 pub(crate) mod programs;
+pub(crate) mod replacing;
 pub(crate) mod snapshots;
 pub(crate) mod terminal_socket;
 pub(crate) mod terminals;
@@ -87,6 +88,8 @@ fn in_files(routes: Routes) -> Routes {
         .api(USE, routes!(history::show))
         .api(USE, routes!(history::restore))
         .api(USE, routes!(files::search))
+        .api(USE, routes!(replacing::preview))
+        .api(USE, routes!(replacing::replace))
         .api(USE, routes!(files::archive))
         .api(USE, routes!(files::extract))
         .api(USE, routes!(follow::files))

@@ -143,9 +143,11 @@ async fn files_are_found_replaced_and_carried_whole() {
     assert_eq!((&applied["replaced"], &applied["applied"]), (&json!(3), &json!(true)), "{applied}");
     assert_eq!(desk.get("/files/content?path=src/a.py").await.text, "color = 'red'\nprint(color)\n");
     assert_eq!(desk.get("/files/content?path=src/b.py").await.text, "Colour\n", "letters of another case are others");
-    ask(&desk, &files("replace"), json!({"query": "a", "replacement": "b", "regex": true}))
-        .await
-        .problem("unprocessable");
+    let swapped = json!({"query": r"(\w+) = '(\w+)'", "replacement": "$2 = '$1'", "regex": true, "apply": true});
+    assert_eq!(ask(&desk, &files("replace"), swapped).await.expect(200)["replaced"], 1);
+    assert_eq!(desk.get("/files/content?path=src/a.py").await.text, "red = 'color'\nprint(color)\n");
+    let broken = json!({"query": "(", "replacement": "b", "regex": true});
+    assert!(ask(&desk, &files("replace"), broken).await.status.is_client_error());
 
     let at = |what: &str, path: &str| format!("/api/vibecode/files/{what}?session_id={}&path={path}", desk.id);
     let body = vec![0u8, 255, 10, 13];

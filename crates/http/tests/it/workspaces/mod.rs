@@ -12,6 +12,7 @@ mod page;
 mod previews;
 mod programs;
 mod rates;
+mod replacing;
 mod saving;
 pub(crate) mod server;
 mod sockets;

@@ -25,6 +25,7 @@ fn body(route: &RouteEntry, id: &str) -> Value {
     }
     let own = |end: &str| route.path.ends_with(end);
     match route.method.as_str() {
+        _ if route.path.contains("/files/replace") => json!({"text": "x", "replacement": "y"}),
         _ if own("/snapshots") || own("/fork") => json!({"name": "x"}),
         _ if own("/history/restore") => json!({"path": "a.txt", "version": "ver_00000000000000000000000000"}),
         _ if own("/operations") => json!({"op": "create_file", "path": "x"}),
