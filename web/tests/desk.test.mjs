@@ -254,6 +254,39 @@ describe('what a file was before', () => {
   });
 });
 
+describe('replacing in files', () => {
+  it('shows each line as it is and as it would be, and replaces in one file or in all', async () => {
+    await put('swap/one.txt', 'key = value\nother\n');
+    await put('swap/two.txt', 'left = right\nup = down\n');
+    await page.keyboard.press('ControlOrMeta+Shift+F');
+    const search = page.getByRole('region', { name: 'search' });
+    await search.getByRole('button', { name: 'Replace', exact: true }).click();
+    await search.getByRole('button', { name: 'Regular expression (.*)' }).click();
+    await search.getByRole('button', { name: 'More choices' }).click();
+    await search.getByLabel('Only in').fill('swap/**');
+    await search.getByLabel('Search in files').fill('(\\w+) = (?P<what>\\w+)');
+    await search.getByLabel('Replace with').fill('${what} = $1');
+    await search.locator('ins').getByText('value = key').waitFor();
+    await search.locator('del').getByText('up = down').waitFor();
+    await search.getByText('3 in 2 files').waitFor();
+    assert.deepEqual(await barriers(page), []);
+    assert.equal(await read('swap/one.txt'), 'key = value\nother\n', 'nothing is written yet');
+    await search.getByRole('button', { name: 'Replace in one.txt' }).click();
+    await page.getByText('1 match is replaced.').waitFor();
+    assert.equal(await read('swap/one.txt'), 'value = key\nother\n');
+    await search.getByLabel('Only in').fill('swap/two.txt');
+    await search.getByText('2 in 1 file').waitFor();
+    await search.getByRole('button', { name: 'Replace all' }).click();
+    await page.getByText('2 matches are replaced.').waitFor();
+    assert.equal(await read('swap/two.txt'), 'right = left\ndown = up\n');
+    await search.getByLabel('Replace with').fill('$7');
+    await search.getByText('the expression has no group').waitFor();
+    await search.getByRole('button', { name: 'Replace', exact: true }).click();
+    await page.getByRole('button', { name: 'Explorer', exact: true }).click();
+    await row('story.txt').waitFor();
+  });
+});
+
 describe('running the project', () => {
   it('is what Run does where the file in front is no program', async () => {
     await put('app.py', 'print("the whole project")\n');

@@ -224,6 +224,24 @@ export interface SearchQuery {
   limit?: number;
 }
 
+export interface ReplaceWanted {
+  text: string;
+  replacement: string;
+  regex?: boolean;
+  case_sensitive?: boolean;
+  whole_word?: boolean;
+  include?: string[];
+  exclude?: string[];
+  /** Only these, as they were when they were looked at. */
+  files?: { path: WorkspacePath; etag: string }[];
+}
+
+export interface Replaced {
+  files: { path: WorkspacePath; etag: string; count: number; lines: { line: number; before: string; after: string }[]; error?: string }[];
+  replaced: number;
+  truncated: boolean;
+}
+
 export type SearchEvent =
   | { event: 'match'; path: WorkspacePath; line: number; text: string; spans: [number, number][]; column: number }
   | { event: 'file'; entry: FileEntry }

@@ -324,6 +324,11 @@ export class Desk {
     this.tree.only(to);
   }
 
+  /** Saves what is changed here, before anything else looks at the files. */
+  async saveAll(): Promise<void> {
+    for (const document of this.tabs) if (document.dirty) await document.save();
+  }
+
   async #saveWithin(key: string): Promise<void> {
     for (const document of this.tabs) if (isWithin(document.key, key) && document.dirty) await document.save();
   }

@@ -9,6 +9,8 @@ import {
   type FileEntry,
   type FileOperation,
   type FileVersion,
+  type Replaced,
+  type ReplaceWanted,
   type Saved,
   type SearchEvent,
   type SearchQuery,
@@ -118,6 +120,15 @@ export class WorkspaceFiles {
 
   search(query: SearchQuery, signal: AbortSignal): AsyncGenerator<SearchEvent, void, undefined> {
     return stream<SearchEvent>(`${this.base}/files/search`, { body: query, signal });
+  }
+
+  /** What replacing would change. Nothing is written. */
+  previewReplacing(wanted: ReplaceWanted, signal: AbortSignal): Promise<Replaced> {
+    return post(`${this.base}/files/replace/preview`, wanted, { signal });
+  }
+
+  replace(wanted: ReplaceWanted): Promise<Replaced | Awaiting> {
+    return post(`${this.base}/files/replace`, wanted);
   }
 
   /** Where a file or directory can be had packed. */
