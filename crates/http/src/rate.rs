@@ -95,7 +95,15 @@ fn of_api(method: &str, path: &str) -> RateClass {
     match method {
         "POST" if ends("/executions") => RateClass::Execution,
         "PUT" if ends("/files/content") => RateClass::Save,
-        "POST" if ends("/files/uploads") || ends("/files/history/restore") || ends("/files/replace") || ends("/files/extract") => RateClass::Save,
+        "POST"
+            if ends("/files/uploads")
+                || ends("/files/history/restore")
+                || ends("/files/replace")
+                || ends("/files/extract")
+                || ends("/files/form") =>
+        {
+            RateClass::Save
+        }
         // Pieces of an upload that was admitted, and stopping what runs, are never refused.
         "GET" if in_sessions => RateClass::Free,
         // Stopping what runs is never refused, and tickets have a bound of their own.

@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use reeve_platform::difference::difference;
@@ -18,6 +17,7 @@ use crate::auth::Caller;
 use crate::declare::Routes;
 use crate::extract::parse;
 use crate::problem::Problem;
+use crate::routes::workspaces::forms::{self, Form};
 use crate::routes::workspaces::replacing::{FileReplaced, ReplaceFiles, Replacing};
 use crate::routes::workspaces::wire::{bad_path, path_of};
 use crate::routes::workspaces::{USE, Undone, asker, bodies, service};
@@ -141,7 +141,8 @@ async fn download(State(app): State<App>, caller: Caller, request: Request) -> R
     Ok(response)
 }
 
-/// A file whose bytes are the body, streamed. Resumable uploads are the API's own `…/files/uploads`.
+/// A file whose bytes are the body, streamed; or the files of a form, into `path` where it ends with `/` or is a directory
+/// and with that name otherwise. Resumable uploads are the API's own `…/files/uploads`.
 #[utoipa::path(post, path = "/api/vibecode/files/upload", responses((status = 200, description = "It is saved.")))]
 async fn upload(State(app): State<App>, caller: Caller, request: Request) -> Result<Json<Value>, Undone> {
     let (id, path) = named(&request)?;
@@ -150,21 +151,27 @@ async fn upload(State(app): State<App>, caller: Caller, request: Request) -> Res
     workspaces.get(&caller.principal, &id).await?;
     let overwrite =
         parameter(request.uri(), "overwrite").is_none_or(|text| matches!(text.as_str(), "true" | "1" | "yes"));
+    if forms::is_form(request.headers()) {
+        let form = Form { workspaces, asker: &asker, id: &id, overwrite };
+        let is_directory = path.is_root()
+            || parameter(request.uri(), "path").is_some_and(|path| path.ends_with('/'))
+            || workspaces.stat(&asker, &id, &path).await.is_ok_and(|entry| entry.kind == FileType::Directory);
+        let place = |number: usize, name: &str| match number {
+            _ if is_directory => forms::below(&path, name),
+            0 => Ok(path.clone()),
+            _ => Err(Problem::new(ProblemCode::BadRequest, "several files need a directory: end `path` with `/`")),
+        };
+        let files = form.save(request, place).await?;
+        let files: Vec<Value> = files
+            .iter()
+            .map(|saved| json!({"path": saved.path.to_string(), "etag": saved.etag, "size": saved.size}))
+            .collect();
+        return Ok(Json(json!({"success": true, "files": files})));
+    }
     let (parts, body) = request.into_parts();
-    refuse_forms(&parts.headers)?;
     let content = bodies::content(&parts.headers, body).await?;
     let path = path.below_root().map_err(bad_path)?;
     let wanted = SaveWanted { path, create_parents: true, if_none_match: !overwrite, ..SaveWanted::default() };
     let saved = workspaces.save(&asker, &id, wanted, content).await?;
     Ok(Json(json!({"success": true, "path": saved.path.to_string(), "etag": saved.etag, "size": saved.size})))
-}
-
-/// A form would be saved with its boundaries in it.
-fn refuse_forms(headers: &HeaderMap) -> Result<(), Problem> {
-    let kind = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if kind.starts_with("multipart/") {
-        let detail = "send the file's bytes as the body, not a form: `curl --data-binary @FILE`";
-        return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
-    }
-    Ok(())
 }

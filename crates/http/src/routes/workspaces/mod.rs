@@ -8,6 +8,7 @@ pub(crate) mod bodies;
 pub(crate) mod content;
 pub(crate) mod files;
 pub(crate) mod follow;
+pub(crate) mod forms;
 pub(crate) mod history;
 pub(crate) mod knock;
 pub(crate) mod lifecycle;
@@ -93,6 +94,7 @@ fn in_files(routes: Routes) -> Routes {
         .api(USE, routes!(files::archive))
         .api(USE, routes!(files::extract))
         .api(USE, routes!(follow::files))
+        .api(USE, routes!(forms::upload))
         .api(USE, routes!(uploads::begin))
         .api(USE, routes!(uploads::go_on))
         .api(USE, routes!(uploads::show))

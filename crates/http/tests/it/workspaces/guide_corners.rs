@@ -159,11 +159,6 @@ async fn files_are_found_replaced_and_carried_whole() {
     assert!(got.header("content-disposition").starts_with("attachment; filename=\"x.dat\""));
     let packed = desk.client.get(&at("download", "src")).await;
     assert_eq!((packed.header("content-type"), packed.bytes.get(..2)), ("application/zip", Some(b"PK".as_slice())));
-    let form = desk
-        .client
-        .request(axum::http::Method::POST, &at("upload", "f"))
-        .header("content-type", "multipart/form-data; boundary=x");
-    desk.client.send(form.body(axum::body::Body::from("--x--")).unwrap()).await.problem("unsupported_media_type");
 
     let work = |body: Value| ask(&desk, "/api/vibecoding/files", body);
     work(json!({"action": "write", "path": "n.txt", "content": "note"})).await.expect(200);

@@ -3,6 +3,7 @@
 mod archives;
 mod assistant;
 mod files;
+mod forms;
 mod guide;
 mod guide_corners;
 mod history;
