@@ -31,6 +31,23 @@ after(async () => {
   await own?.stop();
 });
 
+describe('the page as an app of its own', () => {
+  it('can be installed', async () => {
+    await page.goto(own.url);
+    const manifest = await (await fetch(`${own.url}/manifest.webmanifest`)).json();
+    for (const { src, type } of manifest.icons) {
+      const icon = await fetch(own.url + src);
+      assert.deepEqual([icon.status, icon.headers.get('content-type')], [200, type], src);
+    }
+    const session = await page.context().newCDPSession(page);
+    const told = await session.send('Page.getAppManifest');
+    assert.deepEqual([told.errors, new URL(told.url).pathname], [[], '/manifest.webmanifest']);
+    const { installabilityErrors } = await session.send('Page.getInstallabilityErrors');
+    // A context of tests keeps nothing, and so installs nothing; that is all that stands in the way.
+    assert.deepEqual(installabilityErrors.map(({ errorId }) => errorId), ['in-incognito']);
+  });
+});
+
 describe('without a model', () => {
   it('files are edited, saved and run', async () => {
     await person.go(`/workspaces/${id}?file=app.py`);
